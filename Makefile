@@ -1,0 +1,25 @@
+# `make demo` and `make test` do everything from a bare clone. Python 3.11, a C++ compiler and make are all they need.
+PYTHON ?= $(shell for p in python3.11 python3 python; do "$$p" -c '' 2>/dev/null && { echo "$$p"; break; }; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench clean
+
+help:  ## what there is
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup:  ## the environment in .venv and the Horovod wheel; returns at once where they are there
+	@[ -n "$(PYTHON)" ] || { echo "setup: no Python found; install Python 3.11, or: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" infra/setup/bootstrap.py
+
+demo: setup  ## the whole flow on generated footage, offline
+	@.venv/bin/sightline demo
+
+test: setup  ## every test, lint and import rules among them (ARGS="-k name" for some)
+	@.venv/bin/python -m pytest $(ARGS)
+
+bench: setup  ## the measurements of bench/
+	@.venv/bin/python -m bench $(ARGS)
+
+clean:  ## removes .venv and build leftovers; keeps the caches, data/ and .sightline/
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
