@@ -1,0 +1,113 @@
+"""The bundle: all that is needed to serve a model, in one folder. The deployment writes it, the service reads it.
+
+    bundle.json         what the model is, how to feed it, where it came from, the digest of every other file
+    model.onnx          backbone and head in one graph
+    head.safetensors    the trained head's tensors, for whoever wants them without a graph
+
+Published bundles of a recipe lie side by side in one folder, `v1`, `v2`, ... by registry version, and beside them
+`champion.json`, the pointer, says which of them is to be served. The pointer names the bundle's digest, and the bundle
+those of its files, so that nothing is served whose bytes are not the ones that were deployed.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from components.core.errors import SightlineError
+from components.core.files import atomic_json, file_sha256, read_json, value_sha256
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+GRAPH = "model.onnx"
+HEAD = "head.safetensors"
+POINTER = "champion.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The manifest.
+
+    The graph takes `frames`, uint8 (batch, time, height, width, 3) RGB: sequences of neighbouring frames of one source,
+    sampled at `fps`, each scaled so that its longer side is at most `max_side` (`components.core.media.fit`) and then
+    to (`height`, `width`) (`media.resize`); a single picture is a sequence of one. It returns `probabilities`, float32
+    (batch, time, classes). Of two classes the positive one is called from `threshold` on, of more the likeliest.
+    `lineage`: digests of the tables and parameters it was made from.
+    """
+
+    recipe: str
+    classes: tuple[str, ...]
+    positive: str
+    threshold: float
+    height: int
+    width: int
+    max_side: int | None
+    fps: str | None
+    window_frames: int
+    lineage: dict[str, str]
+    metrics: dict[str, float]
+    digests: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def digest(self) -> str:
+        """One digest for the whole bundle: that of bundle.json, which holds the digest of every other file."""
+        return value_sha256(asdict(self))
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What is to be served: registry version, folder of its bundle beside the pointer, digest of that bundle."""
+
+    version: int
+    folder: str
+    digest: str
+
+
+def write_manifest(folder: Path, bundle: Bundle) -> Bundle:
+    """Writes bundle.json last, with the digests of the files already in `folder`; returns the bundle with them."""
+    digests = {file.name: file_sha256(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
+    whole = Bundle(**asdict(bundle) | {"classes": tuple(bundle.classes), "digests": digests})
+    atomic_json(folder / MANIFEST, asdict(whole))
+    return whole
+
+
+def read_bundle(folder: str | Path, verify: bool = True) -> Bundle:
+    """The manifest of a bundle folder; with `verify`, every file's digest is checked first. Raises SightlineError."""
+    folder = Path(folder)
+    body = read_json(folder / MANIFEST, "run the deployment stage")
+    if body.get("format") != FORMAT:
+        raise SightlineError(
+            f"{folder}: bundle format {body.get('format')}, this reader knows {FORMAT}", "build it anew"
+        )
+    try:
+        bundle = Bundle(**body | {"classes": tuple(body["classes"])})
+        names = set(bundle.digests)
+    except (KeyError, TypeError) as error:
+        raise SightlineError(f"{folder / MANIFEST}: not a bundle ({error})", "run the deployment stage") from None
+    if GRAPH not in names:
+        raise SightlineError(f"{folder / MANIFEST}: names no {GRAPH}", "run the deployment stage")
+    for name in sorted(names) if verify else ():
+        file = folder / name
+        if not file.is_file() or file_sha256(file) != bundle.digests[name]:
+            raise SightlineError(f"{file}: its bytes are not those the bundle names", "publish the bundle again")
+    return bundle
+
+
+def write_pointer(deployed: Path, pointer: Pointer) -> None:
+    """Writes the pointer of a folder of published bundles, whole or not at all."""
+    atomic_json(deployed / POINTER, asdict(pointer))
+
+
+def read_pointer(deployed: Path) -> Pointer | None:
+    """The pointer of a folder of published bundles; None where there is none yet. Raises SightlineError."""
+    file = deployed / POINTER
+    if not file.exists():
+        return None
+    remedy = "remove it and run the deployment stage"
+    body = read_json(file, remedy)
+    try:
+        pointer = Pointer(int(body["version"]), str(body["folder"]), str(body["digest"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise SightlineError(f"{file}: not a pointer to a bundle ({error})", remedy) from None
+    if Path(pointer.folder).name != pointer.folder or pointer.folder in ("", ".", ".."):
+        raise SightlineError(f"{file}: {pointer.folder!r} is not a folder beside it", remedy)
+    return pointer

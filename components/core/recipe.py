@@ -1,0 +1,285 @@
+"""`params.yaml`, typed: a section per stage, validated once; an unknown key is refused with the nearest right name."""
+
+import difflib
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from components.core import paths
+from components.core.errors import UsageError
+
+TUNED = "tuned"
+
+
+class Section(BaseModel):
+    """A section of a recipe: unknown keys are errors, values cannot be changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _fraction(value: Any) -> Any:
+    """Rates are written as 5, 12.5 or '30000/1001' and are never rounded."""
+    return Fraction(str(value)) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else value
+
+
+Rate = Annotated[Fraction, BeforeValidator(_fraction), Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Task(Section):
+    """The learning problem. `classes` in the order of the model's outputs; `positive` is the class ranked by."""
+
+    kind: Literal["classification"] = "classification"
+    classes: tuple[str, ...] = Field(min_length=2)
+    positive: str
+
+    @model_validator(mode="after")
+    def _positive_is_a_class(self):
+        if self.positive not in self.classes:
+            raise ValueError(f"positive: {self.positive!r} is not one of classes {list(self.classes)}")
+        return self
+
+
+class Scenes(Section):
+    """Generated footage, for `source: scenes`."""
+
+    seed: int = 11
+    train_clips: PositiveInt = 24
+    val_clips: PositiveInt = 8
+    test_clips: PositiveInt = 12
+    seconds: float = Field(8.0, ge=1, le=600)
+
+
+class Split(Section):
+    """Which assets are held out, where the source does not say. `test` and `val` are globs over asset names."""
+
+    test: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    test_fraction: Share = 0.2
+    val_fraction: Share = 0.2
+    seed: int = 7
+
+
+class Ingest(Section):
+    """`labels`: a file below the source folder, or `auto`; `label_map`: the source's words -> the task's classes."""
+
+    labels: str = "auto"
+    label_map: dict[str, str] = {}
+    uncovered: str | None = None
+    split: Split = Split()
+    scenes: Scenes = Scenes()
+
+
+class Frames(Section):
+    """`fps`: samples per second of footage (null: every frame); `max_side`: longer pictures are scaled down to it."""
+
+    fps: Rate | None = Fraction(5)
+    max_side: PositiveInt | None = 640
+    jpeg_quality: int = Field(92, ge=1, le=100)
+
+
+class Features(Section):
+    """Backbone, where its weights come from, and what one frame's vector is made of.
+
+    `size`: (height, width) in pixels that every picture is scaled to. `parts`, in the vector's order: `mean` and
+    `max` of the backbone's last feature map, `motion` against the sampled frame before (none of a backbone in it).
+    """
+
+    backbone: str = "sightline_small"
+    weights: str = "shipped"
+    size: tuple[PositiveInt, PositiveInt] = (192, 256)
+    parts: tuple[Literal["mean", "max", "motion"], ...] = Field(("mean", "max", "motion"), min_length=1)
+    batch_size: PositiveInt = 16
+
+
+class Validation(Section):
+    """Bounds that the Great Expectations suites hold the data to."""
+
+    min_assets: PositiveInt = 2
+    min_frames_per_class: PositiveInt = 10
+    max_quarantined: Share = 0.2
+    max_labels_refused: Share = 0.05
+    min_labelled: Share = 0.5
+
+
+Tunable = float | Literal["tuned"]
+
+
+class Training(Section):
+    """The head and how it is trained. A number that reads `tuned` is taken from the tuning stage.
+
+    `penalty` and `l1_ratio` are the elastic net's, as in Spark ML's regParam and elasticNetParam. `batch_size` is per
+    worker. `window_s`: how far before and after a frame the temporal head looks. `refit`: train once more on train
+    and validation assets together, for the number of epochs that validation found best.
+    """
+
+    head: Literal["logistic", "mlp", "temporal"] = "temporal"
+    workers: PositiveInt = 2
+    epochs: PositiveInt = 40
+    patience: PositiveInt = 8
+    batch_size: PositiveInt = 64
+    lr: Tunable = TUNED
+    penalty: Tunable = TUNED
+    l1_ratio: Share = 0.3
+    dropout: Tunable = 0.0
+    hidden: PositiveInt = 64
+    window_s: float = Field(1.0, ge=0)
+    refit: bool = False
+    seed: int = 0
+
+    def tuned_names(self) -> list[str]:
+        """Names of the parameters left to the tuning stage."""
+        return sorted(name for name, value in self if value == TUNED)
+
+
+class Range(Section):
+    """A dimension of the search space: drawn uniformly, or uniformly in the logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"low {self.low} must be below high {self.high}, and above 0 where log is true")
+        return self
+
+
+class Tuning(Section):
+    """Hyperopt's search: `space` names training parameters; trials run `parallelism` at a time on Spark."""
+
+    trials: PositiveInt = 8
+    parallelism: PositiveInt = 2
+    startup_trials: PositiveInt = 4
+    epochs: PositiveInt = 15
+    seed: int = 0
+    space: dict[Literal["lr", "penalty", "dropout"], Range] = {}
+
+
+class Evaluation(Section):
+    """What the report shows: the `moments` highest ranked stretches, at least `gap_s` seconds apart within a video."""
+
+    moments: PositiveInt = 12
+    gap_s: float = Field(2.0, ge=0)
+
+
+class Gates(Section):
+    """A challenger must reach these on the held-out assets. `min_improvement` is over the champion's own metric."""
+
+    metric: str = "frame_auc"
+    minimum: float = 0.5
+    min_improvement: float = 0.0
+    confidence: float = Field(0.95, gt=0, lt=1)
+    max_regression: float = Field(0.02, ge=0)
+
+
+class Promotion(Section):
+    """Name in the registry (null: the recipe's own) and the gates."""
+
+    registered_name: str | None = None
+    gates: Gates = Gates()
+
+
+class Deployment(Section):
+    """`parity`: the largest difference in probability allowed between the ONNX graph and the trained model."""
+
+    parity: float = Field(1e-4, gt=0)
+
+
+class Recipe(Section):
+    """One learning problem from its source to its service. Field by field, the sections of the nine stages."""
+
+    name: str
+    task: Task
+    source: str
+    ingest: Ingest = Ingest()
+    frames: Frames = Frames()
+    features: Features = Features()
+    validation: Validation = Validation()
+    tuning: Tuning = Tuning()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    promotion: Promotion = Promotion()
+    deployment: Deployment = Deployment()
+
+    @model_validator(mode="after")
+    def _tuned_have_a_range(self):
+        missing = [name for name in self.training.tuned_names() if name not in self.tuning.space]
+        if missing:
+            raise ValueError(f"training.{missing[0]} is `{TUNED}` but tuning.space has no range for it")
+        return self
+
+    @property
+    def registered_name(self) -> str:
+        """The model's name in the registry."""
+        return self.promotion.registered_name or self.name
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """`did you mean ...?` for the closest of `names`, else the list of them."""
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(names))}"
+
+
+def recipe_names(path: Path | None = None) -> list[str]:
+    """Names of the recipes in params.yaml, in its order."""
+    return list(_read(path or paths.workspace() / "params.yaml"))
+
+
+def load_recipe(name: str, path: Path | None = None) -> Recipe:
+    """The recipe `name` of `path` (default: the workspace's params.yaml), checked whole.
+
+    Raises UsageError for an unreadable file, an unknown recipe or key (naming the nearest right one), a wrong value.
+    """
+    path = path or paths.workspace() / "params.yaml"
+    recipes = _read(path)
+    if name not in recipes:
+        raise UsageError(f"{path.name}: no recipe {name!r}", nearest(name, list(recipes)))
+    return parse_recipe(name, recipes[name], path.name)
+
+
+def parse_recipe(name: str, body: Any, origin: str = "params.yaml") -> Recipe:
+    """The recipe written as the mapping `body`; errors name `origin`, the key and the remedy."""
+    if not isinstance(body, dict):
+        raise UsageError(f"{origin}: recipes.{name} is not a mapping", "give it the keys task and source")
+    try:
+        return Recipe(name=name, **body)
+    except ValidationError as error:
+        raise UsageError(*_explain(error, origin, name)) from None
+
+
+def _read(path: Path) -> dict:
+    try:
+        document = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{path}: not there", "run inside a Sightline checkout") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not valid YAML: {error}", "correct the line it names") from None
+    if not isinstance(document, dict) or not isinstance(document.get("recipes"), dict):
+        raise UsageError(f"{path}: no mapping `recipes` in it", "see params.yaml of the project for the form")
+    return document["recipes"]
+
+
+def _explain(error: ValidationError, origin: str, name: str) -> tuple[str, str]:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    key = ".".join(["recipes", name, *where])
+    if first["type"] == "extra_forbidden":
+        section = _section(where[:-1])
+        known = [field for field in section.model_fields if field != "name"] if section else []
+        return f"{origin}: unknown parameter {key}", nearest(where[-1], known)
+    return f"{origin}: {key} = {first['input']!r}: {first['msg']}", "give it a value of that form"
+
+
+def _section(where: list[str]) -> type[Section] | None:
+    model: Any = Recipe
+    for part in where:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return model if model is not Recipe else None
+        model = field.annotation
+    return model if isinstance(model, type) and issubclass(model, Section) else None

@@ -1,0 +1,185 @@
+"""The tables between the stages: schemas, declared once, and Parquet reading and writing.
+
+A table is a folder of Parquet shards. Rows are in the order of the shards' names; writing the same rows gives the
+same bytes. What cannot be a row of a table is a row of `QUARANTINE`, never a silent loss.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.core.errors import SightlineError
+from components.core.files import atomic_path
+
+ROW_GROUP = 512
+ROW_GROUP_BYTES = 32 << 20  # of pictures held in memory by a writer
+SHARD_ROWS = 50_000
+
+
+def _schema(*fields: tuple) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=bool(rest)) for name, kind, *rest in fields])
+
+
+NULL = True
+i32, i64, f32, text = pa.int32(), pa.int64(), pa.float32(), pa.string()
+
+# One row per picture or video. `name` is the path below the source's folder; `pts` fields count `time_base` ticks.
+CATALOG = _schema(
+    ("asset_id", text), ("uri", text), ("name", text), ("kind", text), ("status", text), ("reason", text, NULL),
+    ("sha256", text), ("bytes", i64), ("codec", text, NULL), ("width", i32, NULL), ("height", i32, NULL),
+    ("frame_count", i64, NULL), ("first_pts", i64, NULL), ("last_pts", i64, NULL),
+    ("time_base_num", i64, NULL), ("time_base_den", i64, NULL), ("rate_num", i64, NULL), ("rate_den", i64, NULL),
+    ("captured_at", text, NULL), ("exif", text, NULL),
+    ("brightness", f32, NULL), ("contrast", f32, NULL), ("sharpness", f32, NULL), ("split", text, NULL),
+)  # fmt: skip
+
+# Frame labels, intervals, boxes and tracks: the same row with more or fewer columns filled. Boxes in source pixels.
+ANNOTATIONS = _schema(
+    ("asset_id", text), ("first_pts", i64), ("last_pts", i64), ("class", text),
+    ("x", f32, NULL), ("y", f32, NULL), ("w", f32, NULL), ("h", f32, NULL), ("track_id", i64, NULL),
+    ("source", text), ("weight", f32),
+)  # fmt: skip
+
+# One row per sampled frame. `frame_index` counts the source's frames from 0; `jpeg` holds the encoded picture.
+FRAMES = _schema(
+    ("frame_id", text), ("asset_id", text), ("frame_index", i64), ("pts", i64),
+    ("time_base_num", i64), ("time_base_den", i64), ("width", i32), ("height", i32), ("jpeg", pa.binary()),
+    ("brightness", f32), ("contrast", f32), ("sharpness", f32), ("perceptual_hash", pa.int64()),
+)  # fmt: skip
+
+# Scores. `prob_<class>` columns are appended by `predictions_schema`.
+PREDICTIONS = _schema(
+    ("uri", text), ("asset_id", text), ("frame_index", i64), ("pts", i64), ("timestamp_s", pa.float64()),
+    ("label", text, NULL), ("prediction", text), ("score", f32), ("model_version", text),
+)  # fmt: skip
+
+# What was refused: a file or a line of a file, and why.
+QUARANTINE = _schema(("uri", text), ("line", i64, NULL), ("sha256", text, NULL), ("reason", text))
+
+
+def features_schema(dimension: int) -> pa.Schema:
+    """Schema of the features table: one vector of `dimension` float32 per frame."""
+    return _schema(
+        ("frame_id", text), ("asset_id", text), ("frame_index", i64), ("pts", i64),
+        ("vector", pa.list_(pa.field("element", f32, nullable=False), dimension)),
+    )  # fmt: skip
+
+
+def predictions_schema(classes: Iterable[str]) -> pa.Schema:
+    """Schema of the predictions table for these classes."""
+    schema = PREDICTIONS
+    for name in classes:
+        schema = schema.append(pa.field(f"prob_{name}", f32, nullable=False))
+    return schema
+
+
+def write_shard(path: str | Path, rows: pa.Table | list[dict], schema: pa.Schema) -> None:
+    """Writes one shard, whole or not at all. Raises SightlineError where the rows do not fit the schema."""
+    table = _fitted(path, rows, schema)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, row_group_size=ROW_GROUP, **_options(schema))
+
+
+def write_table(folder: str | Path, rows: list[dict], schema: pa.Schema) -> None:
+    """Writes a whole table as shards of at most SHARD_ROWS rows (one at least) and removes shards it had before."""
+    folder = Path(folder)
+    written = set()
+    for number, first in enumerate(range(0, max(len(rows), 1), SHARD_ROWS)):
+        path = folder / f"part-{number:05d}.parquet"
+        write_shard(path, rows[first : first + SHARD_ROWS], schema)
+        written.add(path)
+    for path in set(shards(folder)) - written:
+        path.unlink()
+
+
+@contextmanager
+def shard_writer(path: str | Path, schema: pa.Schema) -> Iterator[Callable[[dict], None]]:
+    """Yields `add(row)` for a shard that is written as it grows: memory stays flat whatever its length.
+
+    The shard appears whole on leaving, or not at all; the same rows give the same bytes.
+    """
+    held: list[dict] = []
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, **_options(schema)) as writer:
+
+        def flush() -> None:
+            writer.write_table(_fitted(path, held, schema), row_group_size=ROW_GROUP)
+            held.clear()
+
+        size = 0
+
+        def add(row: dict) -> None:
+            nonlocal size
+            held.append(row)
+            size += sum(len(value) for value in row.values() if isinstance(value, bytes))
+            if len(held) == ROW_GROUP or size >= ROW_GROUP_BYTES:
+                flush()
+                size = 0
+
+        yield add
+        if held:
+            flush()
+
+
+def _fitted(path: str | Path, rows: pa.Table | list[dict], schema: pa.Schema) -> pa.Table:
+    try:
+        table = rows.cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
+        for field in schema:
+            if not field.nullable and table[field.name].null_count:
+                raise ValueError(f"column {field.name} has nulls")
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise SightlineError(
+            f"{path}: rows do not fit the table's schema: {error}", "see components/core/tables.py"
+        ) from None
+    return table
+
+
+def _options(schema: pa.Schema) -> dict[str, Any]:
+    """Parquet options. Pictures and vectors repeat nothing: dictionaries and statistics of them only cost."""
+    plain = [field.name for field in schema if not (pa.types.is_binary(field.type) or pa.types.is_nested(field.type))]
+    return {
+        "compression": "zstd",
+        "use_dictionary": plain,
+        "write_statistics": plain,
+        "write_page_checksum": True,
+    }
+
+
+def shards(folder: str | Path) -> list[Path]:
+    """The shards of a table, in order. Raises SightlineError where the table is not there."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SightlineError(f"{folder}: the table is not there", "run the stage that writes it, or `dvc repro`")
+    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+
+
+def read_table(folder: str | Path, columns: list[str] | None = None) -> pa.Table:
+    """All rows of a table, in the order of its shards. An empty table raises SightlineError."""
+    files = shards(folder)
+    if not files:
+        raise SightlineError(f"{folder}: the table has no shards", "see what the stage before it printed")
+    return pa.concat_tables(read_shard(path, columns) for path in files)
+
+
+def read_shard(path: str | Path, columns: list[str] | None = None) -> pa.Table:
+    """The rows of one shard. Raises SightlineError naming the file where it is damaged."""
+    try:
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise SightlineError(f"{path}: cannot be read: {error}", "remove it and run its stage again") from None
+
+
+def metadata(folder: str | Path) -> dict[str, str]:
+    """What the writer noted in the schema of a table's first shard, such as the features' weights digest."""
+    notes = pq.read_schema(shards(folder)[0]).metadata or {}
+    return {key.decode(): value.decode() for key, value in notes.items()}
+
+
+def iter_rows(path: str | Path, columns: list[str] | None = None, batch_rows: int = ROW_GROUP) -> Iterator[dict]:
+    """The rows of one shard as dicts, a batch in memory at a time."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(batch_size=batch_rows, columns=columns):
+            yield from batch.to_pylist()
