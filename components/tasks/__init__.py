@@ -1,0 +1,1 @@
+"""The learning problems. Stages call them; they call only `core`."""

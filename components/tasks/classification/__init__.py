@@ -1,0 +1,1 @@
+"""Classification of frames: labels from annotations, heads on feature vectors, training, metrics, export."""

@@ -1,0 +1,125 @@
+"""Training of a head: the loop that tuning's trials and Horovod's workers share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from components.core.recipe import Training
+from components.tasks.classification.heads import Head, elastic_net
+from components.tasks.classification.metrics import balanced_log_loss, frame_metrics
+from components.tasks.classification.samples import Samples
+from components.tasks.classification.stream import Batch, Stream
+
+
+@dataclass
+class Progress:
+    """Where training stands: epochs done, what each showed, the best so far. All a resume needs beside tensors."""
+
+    epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+
+    def stale(self, patience: int) -> bool:
+        """True where `patience` epochs have passed without a better validation loss."""
+        return self.epoch - self.best_epoch >= patience
+
+
+def standardise(head: Head, count: float, total: torch.Tensor, squares: torch.Tensor) -> None:
+    """Sets the head's mean and deviation from sums over the training rows (float64)."""
+    mean = total / count
+    variance = (squares / count - mean.square()).clamp(min=0)
+    head.mean.copy_(mean)
+    head.deviation.copy_(variance.sqrt() + 1e-6)
+
+
+def class_weights(counts: torch.Tensor) -> torch.Tensor:
+    """Weights, (C,) float32, that give every class that occurs the same share of the loss."""
+    occurring = int((counts > 0).sum())
+    return torch.where(counts > 0, counts.sum() / (occurring * counts.clamp(min=1)), 0.0).float()
+
+
+def batch_loss(head: Head, batch: Batch, weights: torch.Tensor, params: Training) -> torch.Tensor:
+    """Class-weighted cross-entropy, a mean over the batch's rows, plus the elastic net.
+
+    A mean over rows (not over weights), so that the average over equal batches is the loss of their union.
+    """
+    logits = head.windows(batch.windows, batch.present)
+    rows = F.cross_entropy(logits, batch.labels, reduction="none") * weights[batch.labels]
+    return rows.mean() + elastic_net(head, params.penalty, params.l1_ratio)
+
+
+def train_epoch(
+    head: Head, stream: Stream, optimizer: torch.optim.Optimizer, weights: torch.Tensor, params: Training, epoch: int
+) -> float:
+    """One pass over the stream's share; returns its mean loss."""
+    head.train()
+    # Dropout's masks depend on the epoch, not on how often training was resumed.
+    torch.manual_seed(((params.seed << 20) + epoch << 12) + stream.rank)
+    total = 0.0
+    for batch in stream.epoch(epoch):
+        optimizer.zero_grad()
+        loss = batch_loss(head, batch, weights, params)
+        loss.backward()
+        optimizer.step()
+        total += float(loss.detach())
+    return total / stream.steps
+
+
+@torch.inference_mode()
+def validate(head: Head, samples: Samples, positive: int) -> dict[str, float]:
+    """Metrics of `frame_metrics` on the labelled frames, and the class-balanced log loss that training minimises."""
+    probabilities = predict(head, samples)
+    kept = samples.labels >= 0
+    figures = frame_metrics(samples.labels[kept], probabilities[kept], positive)
+    return figures | {"balanced_log_loss": balanced_log_loss(samples.labels[kept], probabilities[kept])}
+
+
+@torch.inference_mode()
+def predict(head: Head, samples: Samples) -> np.ndarray:
+    """Probabilities, (N, C) float32, of every frame, each asset as one sequence."""
+    head.eval()
+    parts = [
+        head(torch.from_numpy(samples.vectors[samples.rows(asset)])[None])[0].softmax(-1).numpy()
+        for asset in range(len(samples.asset_ids))
+    ]
+    classes = head.frame[-1].out_features
+    return np.concatenate(parts) if parts else np.empty((0, classes), np.float32)
+
+
+def fit(
+    head: Head,
+    stream: Stream,
+    validation: Samples | None,
+    optimizer: torch.optim.Optimizer,
+    weights: torch.Tensor,
+    params: Training,
+    positive: int,
+    progress: Progress,
+    on_epoch: Callable[[Progress, bool], None],
+    agree: Callable[[float], float] = lambda loss: loss,
+) -> Progress:
+    """Trains until `params.epochs` or until validation has not improved for `params.patience` epochs.
+
+    `on_epoch(progress, improved)` is called after each epoch (checkpoints, logs); `agree` makes the validation loss
+    one number on all ranks. Without `validation` it trains all epochs and the last is the best.
+    """
+    while progress.epoch < params.epochs and not (validation is not None and progress.stale(params.patience)):
+        loss = train_epoch(head, stream, optimizer, weights, params, progress.epoch)
+        progress.epoch += 1
+        figures = {"epoch": progress.epoch, "train_loss": agree(loss)}
+        improved = True
+        if validation is not None:
+            shown = validate(head, validation, positive)
+            shown["balanced_log_loss"] = agree(shown["balanced_log_loss"])
+            figures |= {f"val_{name}": value for name, value in shown.items()}
+            improved = shown["balanced_log_loss"] < progress.best_loss
+        if improved:
+            progress.best_epoch = progress.epoch
+            progress.best_loss = figures.get("val_balanced_log_loss", float("inf"))
+        progress.history.append(figures)
+        on_epoch(progress, improved)
+    return progress

@@ -1,0 +1,30 @@
+"""Labels of frames out of annotation rows."""
+
+import numpy as np
+import pyarrow as pa
+
+from components.core.recipe import Task
+
+UNLABELLED = -1
+
+
+def frame_labels(annotations: pa.Table, asset_ids: np.ndarray, pts: np.ndarray, task: Task) -> np.ndarray:
+    """Class index, (N,) int64, of the frames at `pts` of `asset_ids` (both (N,)); UNLABELLED where no row covers one.
+
+    Frame labels are annotation rows without a box and without a track. Where rows of several classes cover a frame,
+    the positive class wins.
+    """
+    whole = annotations.filter(pa.compute.and_(annotations["x"].is_null(), annotations["track_id"].is_null()))
+    index = {name: i for i, name in enumerate(task.classes)}
+    labels = np.full(len(pts), UNLABELLED, np.int64)
+    rows_of: dict[str, np.ndarray] = {}
+    for asset in np.unique(asset_ids):
+        rows_of[asset] = np.flatnonzero(asset_ids == asset)
+    # The positive class is written last, so that it wins.
+    rows = sorted(whole.to_pylist(), key=lambda row: row["class"] == task.positive)
+    for row in rows:
+        at = rows_of.get(row["asset_id"])
+        if at is not None and row["class"] in index:
+            covered = (pts[at] >= row["first_pts"]) & (pts[at] <= row["last_pts"])
+            labels[at[covered]] = index[row["class"]]
+    return labels
