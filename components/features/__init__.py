@@ -1,0 +1,1 @@
+"""Featurization: frames -> one vector per frame."""

@@ -1,0 +1,1 @@
+"""Frames: catalog -> sampled frames as JPEG rows, a shard per video."""

@@ -1,0 +1,1 @@
+"""Ingest: a source of footage -> the tables catalog, annotations and refused."""

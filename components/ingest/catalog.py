@@ -1,0 +1,74 @@
+"""Records of files -> rows of the catalog, and the assets that labels are matched against."""
+
+from collections import defaultdict
+from fractions import Fraction
+from hashlib import sha256
+
+import numpy as np
+
+from components.ingest.annotate import Asset
+from components.ingest.probe import DUPLICATE, OK
+from components.ingest.sources import Source
+from components.ingest.split import Candidate
+
+ID_DIGITS = 16
+_SAME = ("kind", "status", "sha256", "bytes")
+_FACTS = ("reason", "codec", "width", "height", "captured_at", "exif", "brightness", "contrast", "sharpness")
+
+
+def catalog_rows(source: Source, records: list[dict]) -> list[dict]:
+    """Rows of the catalog, sorted by name; `split` is still open. `records` are in the order of `source.files`.
+
+    Of files with the same bytes the first by name is the asset; the others have status `duplicate` and its asset_id.
+    """
+    rows, first = [], {}
+    for name, record in zip(source.files, records, strict=True):
+        # A file that cannot be read has no digest: its name stands in, so that its row can be told from others.
+        digest = record["sha256"] or sha256(b"unreadable\0" + name.encode(errors="surrogateescape")).hexdigest()
+        shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        row = {field: record[field] for field in _SAME} | {field: record.get(field) for field in _FACTS}
+        row |= {"asset_id": digest[:ID_DIGITS], "name": shown, "uri": source.uri(shown), "split": None}
+        if pts := record.get("pts"):
+            row |= {"frame_count": len(pts), "first_pts": pts[0], "last_pts": pts[-1]}
+            row["time_base_num"], row["time_base_den"] = record["time_base"]
+            row["rate_num"], row["rate_den"] = record["rate"] or (None, None)
+        if row["status"] == OK and digest in first:
+            row |= {"status": DUPLICATE, "reason": f"the same bytes as {first[digest]}"}
+        elif row["status"] == OK:
+            first[digest] = shown
+        rows.append(row)
+    return sorted(rows, key=lambda row: row["name"])
+
+
+def label_targets(source: Source, records: list[dict]) -> dict[str, Asset]:
+    """What a label may name: every file of the source; files with the same bytes are one asset."""
+    targets, by_digest = {}, {}
+    for name, record in zip(source.files, records, strict=True):
+        digest = record["sha256"]
+        if record["status"] != OK:
+            targets[name] = Asset(f"refused:{name}", record["kind"], np.empty(0), Fraction(1), record["reason"])
+            continue
+        if digest not in by_digest:
+            pts = np.array(record["pts"], dtype=np.int64)
+            by_digest[digest] = Asset(digest[:ID_DIGITS], record["kind"], pts, Fraction(*record["time_base"]))
+        targets[name] = by_digest[digest]
+    return targets
+
+
+def split_candidates(source: Source, targets: dict[str, Asset], annotations: list[dict]) -> list[Candidate]:
+    """The usable assets with all their names, the classes of their frames and the split that the source gives them."""
+    names, classes = defaultdict(list), defaultdict(set)
+    for name, asset in sorted(targets.items()):
+        if asset.refused is None:
+            names[asset.asset_id].append(name)
+    for row in annotations:
+        classes[row["asset_id"]].add(row["class"])
+    return [
+        Candidate(
+            asset_id,
+            tuple(found),
+            frozenset(classes[asset_id]),
+            frozenset(source.split[name] for name in found if name in source.split),
+        )
+        for asset_id, found in sorted(names.items())
+    ]
