@@ -1,0 +1,1 @@
+"""Training: the final model, by Horovod."""

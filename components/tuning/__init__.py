@@ -1,0 +1,1 @@
+"""Tuning: the training parameters that read `tuned`, searched by Hyperopt."""

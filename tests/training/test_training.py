@@ -1,0 +1,150 @@
+"""Training: Horovod's gradients are those of one process on the same batches; a killed training ends the same."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components.core.distributed import launch
+from components.core.files import tree_sha256
+from components.core.recipe import load_recipe
+from components.tasks.classification.fit import Progress, batch_loss, class_weights, standardise
+from components.tasks.classification.model import head_form, load_model, new_head
+from components.tasks.classification.samples import load_samples, split_source
+from components.tasks.classification.stream import Batch, Stream
+from components.training import checkpoint
+from tests.workspaces import DIMENSION, RECIPE, make_workspace, write_params
+
+PROJECT = Path(__file__).resolve().parents[2]
+STEPS = 5
+
+
+def stage(*extra, check=True) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "components.training", "--recipe", RECIPE, *extra]
+    return subprocess.run(command, check=check, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A workspace after one uninterrupted training stage with two workers; other tests compare with it."""
+    root = make_workspace(tmp_path_factory.mktemp("trained") / "workspace")
+    environment = os.environ | {"SIGHTLINE_WORKSPACE": str(root)}
+    command = [sys.executable, "-m", "components.training", "--recipe", RECIPE]
+    subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    return root
+
+
+def test_model_learns_and_says_what_it_is(trained, monkeypatch):
+    monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(trained))
+    model = load_model(trained / "data" / RECIPE / "model")
+    history = model.meta["history"]
+    assert model.meta["head"]["reach"] == 3  # 0.3 s at 10 frames/s
+    assert history[model.meta["best_epoch"] - 1]["val_frame_auc"] > 0.9
+    assert 0 < model.meta["threshold"] < 1
+    test = load_samples(load_recipe(RECIPE), "test")
+    assert model.predict(test).shape == (len(test), 2)
+
+
+def test_horovod_equals_one_process_on_the_same_batches(workspace, monkeypatch):
+    """Two ranks' averaged steps against single-process steps on the union of the ranks' batches."""
+    script = workspace / "ranks.py"
+    script.write_text(
+        "import sys, torch, horovod.torch as hvd\n"
+        "from safetensors.torch import save_file\n"
+        "from tests.training.test_training import pieces, STEPS\n"
+        "from components.tasks.classification.fit import batch_loss\n"
+        "hvd.init()\n"
+        "head, streams, weights, params = pieces()\n"
+        "optimizer = hvd.DistributedOptimizer(torch.optim.SGD(head.parameters(), 0.5, momentum=0.9),\n"
+        "                                     named_parameters=head.named_parameters())\n"
+        "batches = streams[hvd.rank()].epoch(0)\n"
+        "for step in range(STEPS):\n"
+        "    optimizer.zero_grad(); batch_loss(head, next(batches), weights, params).backward(); optimizer.step()\n"
+        "if hvd.rank() == 0: save_file(head.state_dict(), sys.argv[1])\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(workspace), str(PROJECT)]))
+    launch(2, "ranks", [str(workspace / "two.safetensors")])
+    head, streams, weights, params = pieces()
+    optimizer = torch.optim.SGD(head.parameters(), 0.5, momentum=0.9)
+    epochs = [stream.epoch(0) for stream in streams]
+    for _ in range(STEPS):
+        parts = [next(epoch) for epoch in epochs]
+        union = Batch(*(torch.cat([getattr(p, n) for p in parts]) for n in ("windows", "present", "labels")))
+        optimizer.zero_grad()
+        batch_loss(head, union, weights, params).backward()
+        optimizer.step()
+    for name, tensor in load_file(workspace / "two.safetensors").items():
+        torch.testing.assert_close(tensor, head.state_dict()[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+def pieces():
+    """The same head, both ranks' streams, class weights and parameters, for whoever trains them."""
+    recipe = load_recipe(RECIPE)
+    params = recipe.training
+    source = split_source(recipe, "train")
+    head = new_head(head_form(recipe, params, DIMENSION), params.seed)
+    whole = Stream(source, head.reach, params.batch_size, params.seed)
+    count, total, squares, counts = whole.moments()
+    standardise(head, count, total, squares)
+    streams = [Stream(source, head.reach, params.batch_size, params.seed, rank, 2) for rank in range(2)]
+    return head, streams, class_weights(counts), params
+
+
+def test_killed_training_resumes_to_the_same_bytes(trained, tmp_path, monkeypatch):
+    """kill -9 of the whole stage after its first checkpoint; run again, the model equals the uninterrupted one."""
+    root = make_workspace(tmp_path / "workspace", epochs=4)
+    monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(root))
+    command = [sys.executable, "-m", "components.training", "--recipe", RECIPE]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(root.glob(".sightline/work/training/*/*/checkpoint.safetensors")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (root / "data" / RECIPE / "model").exists()
+    stage()
+    assert tree_sha256(root / "data" / RECIPE / "model") == tree_sha256(trained / "data" / RECIPE / "model")
+
+
+def test_checkpoint_restores_everything(tmp_path):
+    def step(head, optimizer):
+        optimizer.zero_grad()
+        head(torch.ones(1, 4, 3)).square().sum().backward()
+        optimizer.step()
+
+    form = {"kind": "temporal", "dimension": 3, "classes": 2, "hidden": 4, "reach": 1, "dropout": 0.0}
+    heads = [new_head(form, 0), new_head(form, 1)]
+    optimizers = [torch.optim.Adam(head.parameters(), 0.1) for head in heads]
+    torch.nn.init.normal_(heads[0].frame[1].weight)
+    step(heads[0], optimizers[0])
+    file = tmp_path / "c.safetensors"
+    progress = Progress(3, [{"epoch": 1}], 2, 0.5)
+    checkpoint.save(file, heads[0], {"a": torch.ones(2)}, optimizers[0], progress)
+    best, restored = checkpoint.load(file, heads[1], optimizers[1])
+    assert restored == progress and torch.equal(best["a"], torch.ones(2))
+    for head, optimizer in zip(heads, optimizers, strict=True):
+        step(head, optimizer)
+    assert all(torch.equal(a, b) for a, b in zip(heads[0].parameters(), heads[1].parameters(), strict=True))
+
+
+def test_tuned_values_are_taken_and_fixed_ones_win(workspace):
+    from components.training.__main__ import resolved
+
+    (workspace / "data" / RECIPE / "tuning.json").write_text(json.dumps({"best": {"lr": 0.125, "penalty": 7.0}}))
+    write_params(workspace, lr="tuned")
+    params = resolved(load_recipe(RECIPE))
+    assert (params.lr, params.penalty) == (0.125, 0.001)
+
+
+def test_more_workers_than_assets_is_one_clear_message(workspace):
+    write_params(workspace, workers=7)
+    done = stage(check=False)
+    assert done.returncode == 2 and "fewer workers" in done.stderr and "Traceback" not in done.stderr
