@@ -1,0 +1,1 @@
+"""Promotion: is the challenger fit to be served, and better than the champion?"""

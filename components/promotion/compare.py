@@ -1,0 +1,96 @@
+"""A paired bootstrap over assets: how much better is one model than another on the same frames?
+
+Frames of one clip resemble each other, so clips, not frames, are drawn: over frames the interval would be too narrow.
+Efron and Tibshirani, "An Introduction to the Bootstrap", 1993 (percentile interval; pairs kept together).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 1000
+DECIMALS = 6  # what is written down must not hang on the last bits of a sum
+
+# labels (N,), probabilities (N, C), threshold of the positive class -> figure; NaN where it is undefined.
+Metric = Callable[[np.ndarray, np.ndarray, float], float]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One model's answers on labelled frames: row i is frame `keys[i]` = (asset_id, frame_index).
+
+    labels (N,) int64 class indices; probabilities (N, C) float32; `threshold`: from where on the model calls positive.
+    """
+
+    keys: list[tuple[str, int]]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The frames that two models both scored, sorted by asset: `starts` (A+1,) bounds each asset's rows."""
+
+    starts: np.ndarray
+    challenger: Scores
+    champion: Scores
+
+    @property
+    def assets(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def frames(self) -> int:
+        return int(self.starts[-1])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Challenger minus champion, positive where the challenger is better: mean and interval over the resamples."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def pair(challenger: Scores, champion: Scores) -> Pairs:
+    """The frames in both, with the challenger's labels (those of the present annotations)."""
+    places = {key: row for row, key in enumerate(champion.keys)}
+    common = sorted((key, row) for row, key in enumerate(challenger.keys) if key in places)
+    keys = [key for key, _ in common]
+    mine = np.array([row for _, row in common], dtype=np.int64)
+    theirs = np.array([places[key] for key in keys], dtype=np.int64)
+    firsts = [row for row, (asset, _) in enumerate(keys) if row == 0 or asset != keys[row - 1][0]]
+    labels = challenger.labels[mine]
+    return Pairs(
+        np.array([*firsts, len(keys)], dtype=np.int64),
+        Scores(keys, labels, challenger.probabilities[mine], challenger.threshold),
+        Scores(keys, labels, champion.probabilities[theirs], champion.threshold),
+    )
+
+
+def measure(metric: Metric, scores: Scores, rows: np.ndarray | slice = slice(None)) -> float:
+    """The metric of these rows."""
+    return metric(scores.labels[rows], scores.probabilities[rows], scores.threshold)
+
+
+def paired_bootstrap(pairs: Pairs, metric: Metric, confidence: float, seed: int = 0) -> Difference | None:
+    """The difference in `metric`, higher being better, over RESAMPLES draws of whole assets with replacement.
+
+    Both models are measured on each draw. Draws on which the metric is undefined (one class only, say) are left out;
+    None where that is more than half of them.
+    """
+    generator = np.random.default_rng(seed)
+    rows = [np.arange(first, last) for first, last in zip(pairs.starts[:-1], pairs.starts[1:], strict=True)]
+    differences = []
+    for _ in range(RESAMPLES):
+        drawn = np.concatenate([rows[asset] for asset in generator.integers(0, pairs.assets, pairs.assets)])
+        differences.append(measure(metric, pairs.challenger, drawn) - measure(metric, pairs.champion, drawn))
+    defined = np.array(differences)[np.isfinite(differences)]
+    if len(defined) < RESAMPLES / 2:
+        return None
+    tail = (1 - confidence) / 2
+    figures = defined.mean(), *np.quantile(defined, [tail, 1 - tail])
+    return Difference(*(round(float(figure), DECIMALS) for figure in figures))

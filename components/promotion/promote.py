@@ -1,0 +1,77 @@
+"""One promotion from the stages' files to the registry."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from mlflow.entities.model_registry import ModelVersion
+
+from components.core import tracking
+from components.core.errors import SightlineError
+from components.core.files import read_json, tree_sha256, value_sha256
+from components.core.recipe import Recipe
+from components.core.tables import read_table
+from components.promotion import registry
+from components.promotion.decide import Champion, Decision, decide
+from components.promotion.inputs import failed_checks, gate_metric, labelled_scores, numbers
+from components.tasks.classification.model import TrainedModel, load_model
+
+
+def promote(recipe: Recipe, data: Path) -> tuple[ModelVersion, Decision]:
+    """Decides on the model in `data`, registers it and moves the aliases; the caller holds the registry's lock.
+
+    A model that was decided on before, from the same inputs and against the same champion, or that is itself the
+    champion, keeps its decision: a promotion that was killed is finished, not made twice.
+    """
+    model = load_model(data / "model")
+    metrics = numbers(read_json(data / "evaluation" / "metrics.json", "run the evaluation stage"))
+    failed = failed_checks(read_json(data / "validation.json", "run the validation stage"))
+    predictions = data / "evaluation" / "predictions"
+    predictions_digest = tree_sha256(predictions)
+    gates = recipe.promotion.gates
+    inputs = value_sha256([predictions_digest, metrics, failed, gates.model_dump(mode="json")])
+    name = recipe.registered_name
+
+    champion = tracking.version_by_alias(name, tracking.CHAMPION)
+    champion_digest = champion and champion.tags.get(tracking.MODEL_DIGEST)
+    stored = registry.stored_decision(tracking.version_by_digest(name, model.digest))
+    same = stored and stored[0] == inputs and (champion_digest == model.digest or stored[1] == champion_digest)
+    if same:
+        against, decision = stored[1:]
+    else:
+        rival = champion and _champion(recipe, champion)
+        against, decision = champion_digest, _decide(recipe, model, metrics, failed, predictions, rival)
+    run = registry.training_run(recipe, model.digest, model.folder, predictions)
+    tags = {tracking.MODEL_DIGEST: model.digest, registry.PREDICTIONS_DIGEST: predictions_digest}
+    version = registry.register(name, run, tags | registry.decision_tag(inputs, against, decision))
+    registry.settle(name, version, decision)
+    return version, decision
+
+
+def _decide(
+    recipe: Recipe, model: TrainedModel, metrics: dict, failed: list[str], predictions: Path, champion: Champion | None
+) -> Decision:
+    task, gates = recipe.task, recipe.promotion.gates
+    try:
+        scores = labelled_scores(read_table(predictions), task, float(model.meta["threshold"]))
+    except KeyError as error:
+        raise SightlineError(
+            f"{predictions} and {model.folder}: no {error} in them", "run the training and evaluation stages again"
+        ) from None
+    return decide(gates, metrics, failed, scores, model.digest, champion, gate_metric(gates.metric, task))
+
+
+def _champion(recipe: Recipe, version: ModelVersion) -> Champion:
+    number, digest = int(version.version), version.tags.get(tracking.MODEL_DIGEST)
+    table, meta, missing = registry.evidence(version)
+    if table is None:
+        return Champion(number, digest, None, missing)
+    try:
+        return Champion(number, digest, labelled_scores(table, recipe.task, float(meta["threshold"])))
+    except KeyError as error:
+        return Champion(number, digest, None, f"its predictions and model lack {error}")
+
+
+def decision_file(version: ModelVersion, decision: Decision) -> dict:
+    """What decision.json holds."""
+    digest = version.tags[tracking.MODEL_DIGEST]
+    return asdict(decision) | {"model_version": int(version.version), "model_digest": digest}

@@ -1,0 +1,121 @@
+"""From a request's body to pictures, with every limit checked before the work that it limits."""
+
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from components.core.media import MediaError, decode_picture
+
+FIELD = "picture"
+FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WebP", "BMP": "BMP"}  # MPO: what many cameras write
+RAW_TYPES = ("image/", "application/octet-stream")
+HOW = f"send one picture as the body, or form fields named `{FIELD}`"
+
+Image.MAX_IMAGE_PIXELS = None  # the service's own limit holds, and answers with its own words
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one request: bytes of its body, pictures in it, pixels of one picture."""
+
+    body_bytes: int = 10_000_000
+    pictures: int = 32
+    pixels: int = 40_000_000
+
+
+class Refusal(Exception):
+    """A request that is not served: HTTP status, what is wrong, what to do."""
+
+    def __init__(self, status: int, error: str, remedy: str):
+        super().__init__(error)
+        self.status, self.error, self.remedy = status, error, remedy
+
+
+async def read_pictures(request: Request, limits: Limits) -> list[bytes]:
+    """The encoded pictures of a request: its body, or the parts of a form. Raises Refusal (400, 413, 415).
+
+    Reads no further than the limit, whatever the request says of its length.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limits.body_bytes:
+        raise _too_large(limits)
+    if kind == "multipart/form-data":
+        return await _parts(request, limits)
+    if not kind.startswith(RAW_TYPES):
+        raise Refusal(415, f"content type {kind or 'missing'} is not served", f"{HOW}, as image/jpeg for example")
+    content = b"".join([chunk async for chunk in _limited(request, limits)])
+    if not content:
+        raise Refusal(400, "the body is empty", HOW)
+    return [content]
+
+
+async def _limited(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    read = 0
+    async for chunk in request.stream():
+        read += len(chunk)
+        if read > limits.body_bytes:
+            raise _too_large(limits)
+        yield chunk
+
+
+def _too_large(limits: Limits) -> Refusal:
+    return Refusal(
+        413, f"the body is larger than {limits.body_bytes} bytes", "send fewer or smaller pictures in one request"
+    )
+
+
+class _InMemory(MultiPartParser):
+    """Parts stay in memory, which the limit on the body bounds; nothing a stranger sends is written to disk."""
+
+    spool_max_size = 0  # SpooledTemporaryFile's word for: never roll over to disk
+
+
+async def _parts(request: Request, limits: Limits) -> list[bytes]:
+    # One file more than the limit is let through, so that the answer can say what the limit is.
+    parser = _InMemory(request.headers, _limited(request, limits), max_files=limits.pictures + 1, max_fields=0)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as error:
+        raise Refusal(400, f"the form cannot be read: {getattr(error, 'message', error)}", HOW) from None
+    try:
+        parts = form.multi_items()
+        for name, part in parts:
+            if name != FIELD or not isinstance(part, UploadFile):
+                raise Refusal(400, f"the form has a field {name!r}", HOW)
+        if len(parts) > limits.pictures:
+            raise Refusal(413, f"more than {limits.pictures} pictures", "send fewer pictures in one request")
+        if not parts:
+            raise Refusal(400, "the form holds no picture", HOW)
+        return [await part.read() for _, part in parts]
+    finally:
+        await form.close()
+
+
+def decode(content: bytes, limits: Limits) -> np.ndarray:
+    """A picture's pixels, (H, W, 3) uint8 RGB. Raises Refusal (400, 413, 415).
+
+    The size is read from the header first: a few bytes can claim gigabytes of pixels.
+    """
+    accepted = f"send {', '.join(sorted(set(FORMATS.values())))}"
+    try:
+        with Image.open(io.BytesIO(content)) as header:
+            kind, (width, height) = header.format, header.size
+    except UnidentifiedImageError:
+        raise Refusal(400, "not a picture", accepted) from None
+    except Exception as error:  # a parser of strangers' bytes may fail in any way; all of them mean this
+        raise Refusal(400, f"the picture's header cannot be read ({error})", accepted) from None
+    if kind not in FORMATS:
+        raise Refusal(415, f"pictures in {kind} format are not served", accepted)
+    if width * height > limits.pixels:
+        raise Refusal(413, f"{width} x {height} pixels are more than {limits.pixels}", "scale the picture down")
+    try:
+        return decode_picture(content)
+    except MediaError as error:
+        raise Refusal(400, str(error), "see that the file is whole") from None
