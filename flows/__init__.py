@@ -1,0 +1,1 @@
+"""What runs when and where: Prefect over DVC. Knows stages by name only and imports none."""

@@ -1,0 +1,1 @@
+"""How one stage is executed. `local` runs it as a process of this machine."""
