@@ -1,0 +1,107 @@
+"""Copies of the project as workspaces of their own, at a small size of the generated footage."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+RECIPE = "suspicious"
+SMALL = {"seed": 3, "train_clips": 6, "val_clips": 3, "test_clips": 4, "seconds": 4.0}
+
+
+class Workspace:
+    """A copy of the project's working tree under git, with commands run in it as a user would."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        ignored = shutil.ignore_patterns(
+            "__pycache__", ".git", ".venv", ".sightline", "data", ".pytest_cache", "tmp", "cache"
+        )
+        root.mkdir(parents=True)
+        for name in (
+            "components",
+            "flows",
+            ".dvc",
+            "dvc.yaml",
+            "params.yaml",
+            ".dvcignore",
+            ".gitignore",
+            "pyproject.toml",
+        ):
+            source = PROJECT / name
+            shutil.copytree(source, root / name, ignore=ignored) if source.is_dir() else shutil.copy(
+                source, root / name
+            )
+        self.change(
+            ingest={"scenes": SMALL},
+            tuning={"trials": 2},
+            training={"epochs": 6},
+            promotion={"gates": {"minimum": 0.1}},
+        )
+        self.git("init", "-q")
+        self.commit("start")
+
+    def change(self, **sections) -> None:
+        """Changes keys of the recipe's sections in params.yaml."""
+        file = self.root / "params.yaml"
+        document = yaml.safe_load(file.read_text())
+        for section, keys in sections.items():
+            document["recipes"][RECIPE][section] |= keys
+        file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def git(self, *arguments: str) -> None:
+        """Runs git in the workspace."""
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=self.root, check=True, capture_output=True)
+
+    def commit(self, message: str) -> None:
+        """Commits everything that is not ignored."""
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of commands: this interpreter first on PATH, nothing inherited that names another place."""
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("SIGHTLINE_", "PREFECT_", "MLFLOW_", "SPARK_"))
+        }
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return kept | {"PATH": path, "PYTHONPATH": str(self.root)}
+
+    def run(self, *command: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess:
+        """Runs a command in the workspace; fails the test with its output where it fails and `check` is set."""
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=timeout
+        )
+        if check:
+            assert done.returncode == 0, (
+                f"{command}: exit {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+            )
+        return done
+
+    def sightline(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+        """Runs the `sightline` command of this workspace's code."""
+        return self.run(sys.executable, "-m", "flows.cli", *arguments, **options)
+
+    def dvc(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+        """Runs dvc."""
+        return self.run(sys.executable, "-m", "dvc", *arguments, **options)
+
+    def outputs(self) -> dict[str, str]:
+        """The digests that dvc.lock holds of every output, by path."""
+        lock = yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
+        return {out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"]}
+
+
+@pytest.fixture(scope="module")
+def flowed(tmp_path_factory) -> Workspace:
+    """A workspace after one `sightline run`; `ran` holds what it printed."""
+    workspace = Workspace(tmp_path_factory.mktemp("flowed") / "workspace")
+    workspace.ran = workspace.sightline("run", RECIPE)
+    workspace.commit("ran")
+    return workspace

@@ -1,0 +1,148 @@
+"""The whole product at a small size: footage to a served champion, through Prefect and through DVC.
+
+Slow, because nothing here is replaced: Spark, Horovod, MLflow, Prefect and DVC each start for real, for nine stages.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.e2e.conftest import RECIPE, Workspace
+
+pytestmark = pytest.mark.slow
+STAGES = "ingest frames features validation tuning training evaluation promotion deployment".split()
+
+
+def test_flow_ends_with_a_champion_and_its_bundle(flowed):
+    data = flowed.root / "data" / RECIPE
+    decision = json.loads((data / "decision.json").read_text())
+    assert decision["promoted"] and decision["model_version"] == 1
+    pointer = json.loads((flowed.root / ".sightline" / "deployed" / RECIPE / "champion.json").read_text())
+    assert pointer["version"] == 1
+    metrics = json.loads((data / "evaluation" / "metrics.json").read_text())
+    assert 0 <= metrics["frame_auc"] <= 1
+    assert (data / "evaluation" / "report" / "index.html").is_file()
+    assert all(f"{stage}@{RECIPE}" in flowed.ran.stdout + flowed.ran.stderr for stage in STAGES)
+
+
+def test_no_asset_is_on_two_sides(flowed):
+    data = flowed.root / "data" / RECIPE
+    catalog = pq.read_table(data / "catalog").to_pylist()
+    sides = {row["asset_id"]: row["split"] for row in catalog}
+    assert len(sides) == len(catalog) == 13
+    tested = set(pq.read_table(data / "evaluation" / "predictions")["asset_id"].to_pylist())
+    assert tested == {asset for asset, split in sides.items() if split == "test"}
+
+
+def test_second_run_does_nothing_and_says_so(flowed):
+    before = flowed.outputs()
+    again = flowed.sightline("run", RECIPE)
+    assert "8 stages cached" in again.stdout + again.stderr
+    repro = flowed.dvc("repro")
+    assert all(f"'{stage}@{RECIPE}' didn't change, skipping" in repro.stdout for stage in STAGES[1:])
+    assert flowed.outputs() == before
+
+
+def test_metrics_and_plots_are_shown(flowed):
+    shown = json.loads(flowed.dvc("metrics", "show", "--json").stdout)
+    assert "frame_auc" in json.dumps(shown)
+    flowed.dvc("plots", "show", "-o", str(flowed.root / "plots"))
+    page = (flowed.root / "plots" / "index.html").read_text()
+    assert "ROC, held-out assets" in page and "Confusion matrix" in page
+
+
+def test_changing_a_training_parameter_redoes_what_follows_only(flowed):
+    done = flowed.dvc("exp", "run", "-S", f"recipes.{RECIPE}.training.epochs=3")
+    said = done.stdout + done.stderr
+    for stage in ("frames", "features", "validation", "tuning"):
+        assert f"'{stage}@{RECIPE}' didn't change, skipping" in said
+    for stage in ("training", "evaluation", "promotion", "deployment"):
+        assert f"Running stage '{stage}@{RECIPE}'" in said
+    model = json.loads((flowed.root / "data" / RECIPE / "model" / "model.json").read_text())
+    assert model["training"]["epochs"] == 3 and len(model["history"]) == 3
+
+
+def test_every_stage_killed_once_and_dvc_alone_give_the_same_bytes(flowed, tmp_path):
+    """`dvc repro` in another workspace, each stage killed -9 at a random instant: the flow's bytes."""
+    workspace = Workspace(tmp_path / "workspace")
+    moments = random.Random(5)
+    killed = []
+    for stage in STAGES:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dvc", "repro"], cwd=workspace.root, env=workspace.environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        victim = _wait_for(process, f"components.{stage}")
+        if victim is not None:
+            time.sleep(moments.uniform(0.2, 4.0))
+            if victim.is_running():
+                victim.kill()
+                killed.append(stage)
+        process.wait(timeout=300)
+    assert len(killed) >= 6, f"only {killed} were still running when they were to be killed"
+    workspace.dvc("repro")
+    assert workspace.outputs() == _outputs_at(flowed, "HEAD")
+    assert not _left_running(workspace)
+
+
+def _wait_for(process: subprocess.Popen, module: str, timeout: float = 300) -> psutil.Process | None:
+    """The stage's own process below `process`, once it is there; None if `process` ended first."""
+    deadline = time.monotonic() + timeout
+    while process.poll() is None and time.monotonic() < deadline:
+        for child in _children(process.pid):
+            try:
+                command = child.cmdline()
+            except psutil.Error:
+                continue
+            if module in command and "-m" in command and not command[0].endswith("sh"):
+                return child
+        time.sleep(0.02)
+    return None
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _outputs_at(workspace: Workspace, revision: str) -> dict[str, str]:
+    """The outputs' digests as committed, before later tests changed them."""
+    text = subprocess.run(
+        ["git", "show", f"{revision}:dvc.lock"], cwd=workspace.root, check=True, capture_output=True, text=True
+    ).stdout
+    return {out["path"]: out["md5"] for stage in yaml.safe_load(text)["stages"].values() for out in stage["outs"]}
+
+
+def _left_running(workspace: Workspace) -> list[str]:
+    """Command lines of processes that still work in the workspace; ends them, so that a failure leaves none behind."""
+    deadline = time.monotonic() + 20
+    while True:
+        left = []
+        for process in psutil.process_iter(["pid"]):
+            try:
+                if process.pid != os.getpid() and process.cwd() == str(workspace.root):
+                    left.append(process)
+            except psutil.Error:
+                continue
+        if not left or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    names = []
+    for process in left:
+        try:
+            names.append(" ".join(process.cmdline()))
+            process.send_signal(signal.SIGKILL)
+        except psutil.Error:
+            continue
+    return names
