@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 from components.core import paths
 from components.core.files import atomic_text
@@ -40,22 +41,30 @@ def _release(dead: set[int]) -> bool:
     path = paths.workspace() / ".dvc" / "tmp" / "rwlock"
     try:
         with repo.lock:  # DVC changes the file only under this lock
-            try:
-                held = json.loads(path.read_text())
-            except FileNotFoundError:
-                return False
-            except ValueError:
-                path.unlink()
-                return True
-            if not dead:
-                return False
-            writers = {name: one for name, one in held.get("write", {}).items() if one["pid"] not in dead}
-            readers = {
-                name: left
-                for name, all_of_them in held.get("read", {}).items()
-                if (left := [one for one in all_of_them if one["pid"] not in dead])
-            }
-            atomic_text(path, json.dumps({"write": writers, "read": readers}))
-            return True
+            held = _held(path)
+            if held is None:
+                path.unlink(missing_ok=True)
+            elif dead:
+                atomic_text(path, json.dumps(_without(dead, held)))
+            return held is None or bool(dead)
     finally:
         repo.close()
+
+
+def _held(path: Path) -> dict | None:
+    """Who holds what; None where the file does not say."""
+    from dvc.rwlock import SCHEMA
+    from voluptuous import Invalid
+
+    try:
+        return dict(SCHEMA(json.loads(path.read_text())))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, Invalid):
+        return None
+
+
+def _without(dead: set[int], held: dict) -> dict:
+    writers = {name: one for name, one in held.get("write", {}).items() if one["pid"] not in dead}
+    readers = {name: [one for one in all_ if one["pid"] not in dead] for name, all_ in held.get("read", {}).items()}
+    return {"write": writers, "read": {name: left for name, left in readers.items() if left}}

@@ -24,13 +24,16 @@ def build_bundle(recipe: Recipe, data: Path, folder: Path, metrics: dict[str, fl
     trained model differ by more than `deployment.parity` in any probability.
     """
     model = load_model(data / "model")
-    if model.meta["features"] != recipe.features.model_dump(mode="json"):
-        raise SightlineError(
-            f"{data / 'model'}: was trained on features made with other parameters than recipes.{recipe.name}.features",
-            "run `dvc repro`, or the stages from features on",
-        )
     height, width = recipe.features.size
     whole = scorer(recipe.features, model)
+    weights = whole.featurizer.weights_digest
+    now = {"backbone": recipe.features.backbone, "weights": weights, "parts": ",".join(recipe.features.parts)}
+    then = {name: model.meta["vectors"].get(name) for name in now}
+    if now != then:
+        raise SightlineError(
+            f"{data / 'model'}: was trained on other features ({then}) than the recipe now asks for ({now})",
+            "run `dvc repro`, or the stages from features on",
+        )
     window = 2 * model.head.reach + 1
     with tempfile.TemporaryDirectory() as exported:
         raw = Path(exported) / GRAPH
@@ -46,7 +49,7 @@ def build_bundle(recipe: Recipe, data: Path, folder: Path, metrics: dict[str, fl
     shutil.copyfile(data / "model" / TENSORS, folder / HEAD)
     lineage = {table: tree_sha256(data / table) for table in TABLES}
     lineage["params"] = value_sha256(recipe.model_dump(mode="json", include=set(SECTIONS)))
-    lineage["weights"] = whole.featurizer.weights_digest
+    lineage["weights"] = weights
     fps = recipe.frames.fps
     bundle = Bundle(
         recipe=recipe.name,

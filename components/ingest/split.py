@@ -48,11 +48,11 @@ def assign(assets: list[Candidate], rule: Split) -> dict[str, str]:
     Where several words meet on one asset (the same bytes under two names), test goes before val before train: what is
     held out stays so.
 
-    Small sets need help, and only drawn assets move, the fewest possible and always the same: (1) of 3 assets two stay
-    outside test, of 2 one, and train is not empty; (2) where only val holds a class, its holder goes to train; (3) an
-    empty val, and an empty test where test_fraction is above 0 and 3 assets are there, gets the train asset with the
-    smallest position that leaves train its classes, else one of a val of several, else any; (4) a class that val or test lacks comes with the train asset of smallest position that has it,
-    where train keeps another one.
+    Small sets need help; only drawn assets move, and always the same: (1) of 3 assets two stay outside test, of 2 one,
+    and train is not empty; (2) where only val holds a class, its holder goes to train; (3) an empty val, and an empty
+    test where test_fraction is above 0 and 3 assets are there, gets the train asset of smallest position that leaves
+    train its classes, else one of several in val, else any; (4) a class that val or test lacks comes with the train
+    asset of smallest position that has it, where train keeps another one.
     """
     fixed = {asset.asset_id: word for asset in assets if (word := _told(asset, rule))}
     spot = {asset.asset_id: position(asset.asset_id, rule.seed) for asset in assets}

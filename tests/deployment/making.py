@@ -74,15 +74,19 @@ def _frame_row(asset: str, seed: int, index: int) -> dict:
 
 def write_model(data: Path, recipe: Recipe, seed: int, threshold: float = 0.5) -> str:
     """A temporal head with seeded weights in data/model; returns its digest."""
-    dimension = build_featurizer(recipe.features).dimension
+    featurizer = build_featurizer(recipe.features)
+    dimension = featurizer.dimension
     form = {"kind": "temporal", "dimension": dimension, "classes": 2, "hidden": 8, "reach": 2, "dropout": 0.0}
     head = new_head(form, seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in head.parameters():
             weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
-    features = recipe.features.model_dump(mode="json")
-    save_model(data / "model", head.state_dict(), {"head": form, "threshold": threshold, "features": features})
+    vectors = {
+        "backbone": recipe.features.backbone, "weights": featurizer.weights_digest, "engine": "torch",
+        "parts": ",".join(recipe.features.parts),
+    }  # fmt: skip
+    save_model(data / "model", head.state_dict(), {"head": form, "threshold": threshold, "vectors": vectors})
     return file_sha256(data / "model" / TENSORS)
 
 

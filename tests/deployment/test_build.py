@@ -131,10 +131,10 @@ def test_no_frames_to_compare_on_is_an_error(trained, tmp_path):
         built(recipe, data, tmp_path / "bundle")
 
 
-def test_features_of_other_parameters_are_refused(trained, tmp_path, root):
+def test_a_model_of_other_features_is_refused(trained, tmp_path, root):
     _, data = trained
-    with pytest.raises(SightlineError, match="features made with other parameters"):
-        built(making.write_params(root, features={"size": [24, 32]}), data, tmp_path / "bundle")
+    with pytest.raises(SightlineError, match="was trained on other features"):
+        built(making.write_params(root, features={"parts": ["max"]}), data, tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "head.safetensors"])

@@ -51,10 +51,8 @@ def make(root: Path) -> Path:
     stages = {}
     for name, upstream in STAGES.items():
         inputs = [f"data/${{key}}/{one}" for one in upstream] or ["source.txt"]
-        stage = {
-            "cmd": f"python stage.py {name} data/${{key}}/{name} {' '.join(inputs)}",
-            "outs": [f"data/${{key}}/{name}"],
-        }
+        output = f"data/${{key}}/{name}"
+        stage = {"cmd": f"python stage.py {name} {output} {' '.join(inputs)}", "outs": [output]}
         stage |= {"deps": inputs} if upstream else {"always_changed": True}
         stages[name] = {"foreach": "${recipes}", "do": stage}
     (root / "dvc.yaml").write_text(yaml.safe_dump({"vars": ["params.yaml"], "stages": stages}, sort_keys=False))
