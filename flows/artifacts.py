@@ -13,9 +13,9 @@ def publish(recipe: str, stages: list[dict[str, Any]], commit: str | None) -> No
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
     create_table_artifact(key=f"{recipe}-stages", table=stages, description=f"Stages of {recipe}")
-    if metrics := _json(paths.data(recipe, "evaluation") / "metrics.json"):
+    if metrics := read_json(recipe, "evaluation", "metrics.json"):
         create_table_artifact(key=f"{recipe}-metrics", table=metric_rows(metrics), description="Held-out assets")
-    if decision := _json(paths.data(recipe, "decision.json")):
+    if decision := read_json(recipe, "decision.json"):
         create_markdown_artifact(key=f"{recipe}-decision", markdown=decision_text(decision))
     create_markdown_artifact(key=f"{recipe}-report", markdown=report_text(recipe, commit))
 
@@ -58,8 +58,7 @@ def report_text(recipe: str, commit: str | None) -> str:
     return "\n\n".join(lines)
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
+def read_json(recipe: str, *parts: str) -> dict[str, Any] | None:
+    """A JSON output of the recipe, or None where it is not there."""
+    path = paths.data(recipe).joinpath(*parts)
+    return json.loads(path.read_text()) if path.is_file() else None

@@ -153,14 +153,18 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
 ) -> None:
-    """Serve a recipe's champion over HTTP, until interrupted."""
+    """Serve a recipe's champion over HTTP, until interrupted; follows the registry's champion alias."""
+    import subprocess
+
     from components.core import paths
+    from components.core.distributed import die_with_parent
     from components.core.recipe import load_recipe
     from flows import services
 
     load_recipe(recipe)
     os.chdir(paths.workspace())
     sys.stdout.flush()
+    subprocess.Popen(services.follower_command(recipe), preexec_fn=die_with_parent)  # ends with the service
     command = services.serving_command(recipe, host, port)
     os.execv(command[0], command)  # signals reach the service itself
 

@@ -42,11 +42,7 @@ def run(say: Callable[[str], None], recipe: str = RECIPE) -> None:
     if not outcome.succeeded:
         raise outcome.error
     if recipe not in services.champions():
-        decision = summary.read_json(recipe, "decision.json") or {}
-        raise SightlineError(
-            f"{recipe}: no champion: {'; '.join(decision.get('reasons', [])) or 'no decision was made'}",
-            f"see {artifacts.report_path(recipe)} and the gates in params.yaml",
-        )
+        raise _no_champion(recipe)
     frame = highest_ranked(recipe)
     with service(recipe) as url:
         answer = ask(url, frame)
@@ -55,6 +51,19 @@ def run(say: Callable[[str], None], recipe: str = RECIPE) -> None:
     print(json.dumps(answer, indent=2))
     say(where_to_look(recipe))
     say(f"\ndemo: all of it held, in {time.monotonic() - began:.0f} s")
+
+
+def _no_champion(recipe: str) -> SightlineError:
+    decision = artifacts.read_json(recipe, "decision.json") or {}
+    if decision.get("promoted"):  # what DVC keeps says so, but .sightline/ was cleared since
+        return SightlineError(
+            f"{recipe}: the promoted model is not in {paths.state('deployed', recipe)}",
+            f"sightline run {recipe} --from promotion --force",
+        )
+    return SightlineError(
+        f"{recipe}: no champion: {'; '.join(decision.get('reasons', []))}",
+        f"see {artifacts.report_path(recipe)} and the gates in params.yaml",
+    )
 
 
 def highest_ranked(recipe: str) -> Frame:

@@ -110,7 +110,8 @@ def wanted(ports: Ports) -> list[Service]:
     command = [sys.executable, "-m", "flows.deployments"]
     ui = f"{api.removesuffix('/api')}/deployments"
     services.append(Service("deployments", command, ui, None, lambda: _registered(api), {"PREFECT_API_URL": api}))
-    services += [_serving(recipe, ports.serving + index) for index, recipe in enumerate(champions())]
+    for index, recipe in enumerate(champions()):
+        services += [_following(recipe), _serving(recipe, ports.serving + index)]
     return services
 
 
@@ -122,6 +123,11 @@ def champions() -> list[str]:
 def serving_command(recipe: str, host: str, port: int) -> list[str]:
     """The command of a recipe's model service."""
     return [sys.executable, "-m", "components.serving", "--recipe", recipe, "--host", host, "--port", str(port)]
+
+
+def follower_command(recipe: str) -> list[str]:
+    """The command of the process that lets a recipe's model service follow the registry's champion alias."""
+    return [sys.executable, "-m", "components.deployment.follow", "--recipe", recipe]
 
 
 def answers(url: str) -> bool:
@@ -154,6 +160,11 @@ def _mlflow(port: int) -> Service:
     # Jobs that nothing here uses would cost eight processes and ten seconds at the start.
     env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     return Service("mlflow", command, url, port, lambda: answers(f"{url}/health"), env)
+
+
+def _following(recipe: str) -> Service:
+    pointer = paths.state("deployed", recipe, "champion.json").relative_to(paths.workspace())
+    return Service(f"following-{recipe}", follower_command(recipe), str(pointer), None, lambda: True)
 
 
 def _serving(recipe: str, port: int) -> Service:

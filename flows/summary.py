@@ -1,6 +1,5 @@
 """What a training run is summed up to, for a terminal and for a script."""
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,8 @@ def as_dict(run: "TrainingRun") -> dict[str, Any]:
         "message": run.message,
         "flow_run": run.flow_run,
         "stages": run.stages,
-        "metrics": read_json(run.recipe, "evaluation", "metrics.json"),
-        "decision": read_json(run.recipe, "decision.json"),
+        "metrics": artifacts.read_json(run.recipe, "evaluation", "metrics.json"),
+        "decision": artifacts.read_json(run.recipe, "decision.json"),
         "report": str(report.relative_to(paths.workspace())) if report.is_file() else None,
     }
 
@@ -53,9 +52,3 @@ def show(run: "TrainingRun") -> None:
     if body["report"]:
         console.print(f"report: {body['report']}", soft_wrap=True, highlight=False)
     console.print(run.message, highlight=False)
-
-
-def read_json(recipe: str, *parts: str) -> dict[str, Any] | None:
-    """A JSON output of the recipe, or None where it is not there."""
-    path = paths.data(recipe).joinpath(*parts)
-    return json.loads(path.read_text()) if path.is_file() else None

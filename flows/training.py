@@ -18,13 +18,15 @@ from flows import environment
 
 environment.prepare()  # before Prefect reads it
 
+import httpx  # noqa: E402
 from prefect import flow, get_client, task  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.objects import State, StateType  # noqa: E402
 from prefect.context import FlowRunContext  # noqa: E402
+from prefect.exceptions import PrefectException  # noqa: E402
 from prefect.futures import PrefectFuture, wait  # noqa: E402
 from prefect.logging import get_run_logger  # noqa: E402
-from prefect.runtime import flow_run  # noqa: E402
+from prefect.runtime import flow_run, task_run  # noqa: E402
 from prefect.states import Completed, Failed  # noqa: E402
 from prefect.task_runners import ThreadPoolTaskRunner  # noqa: E402
 
@@ -64,9 +66,17 @@ class TrainingRun:
 def run(
     recipe: str, from_stage: str | None = None, force: bool = False, stage_timeout_s: float | None = None
 ) -> TrainingRun:
-    """Runs the flow in this process, against the Prefect server at hand; returns how it ended."""
+    """Runs the flow in this process, against the Prefect server at hand; returns how it ended.
+
+    Raises SightlineError where that server does not answer or one of its own cannot be started.
+    """
     _rows.clear()
-    state = training(recipe, from_stage, force, stage_timeout_s, return_state=True)
+    try:
+        state = training(recipe, from_stage, force, stage_timeout_s, return_state=True)
+    except (httpx.HTTPError, PrefectException, RuntimeError) as error:
+        where = os.environ.get("PREFECT_API_URL")
+        remedy = f"see that a server answers at {where}, or unset PREFECT_API_URL" if where else "sightline up"
+        raise SightlineError(f"Prefect: {type(error).__name__}: {error}", remedy) from error
     message = state.message or state.name
     error = None
     if not state.is_completed():
@@ -76,7 +86,7 @@ def run(
     return TrainingRun(recipe, state.name, message, flow_run_id, list(_rows), error)
 
 
-def _may_pass(task_, task_run, state: State) -> bool:
+def _may_pass(task_, run_, state: State) -> bool:
     """Whether a retry can help: not where the request itself was wrong."""
     return state.name != WRONG_REQUEST
 
@@ -100,15 +110,17 @@ def _failed(error: SightlineError) -> State:
 def run_stage(node: StageNode, force: bool, env: dict[str, str], timeout_s: float | None) -> State:
     """Runs one stage; the state's name is `Cached` where DVC had nothing to do, its message how it went."""
     log = get_run_logger()
-    began = time.monotonic()
-    try:
-        with _places:
+    if task_run.run_count > 1:
+        log.info(f"attempt {task_run.run_count} of {RETRIES + 1}")
+    with _places:
+        began = time.monotonic()
+        try:
             result = local.run_stage(node, force=force, env=env, log=log.info, timeout_s=timeout_s)
-    except local.StageFailed as error:
-        log.error(str(error))
-        return _failed(error)
-    finally:
-        _seconds[node.name] = time.monotonic() - began
+        except local.StageFailed as error:
+            log.error(str(error))
+            return _failed(error)
+        finally:
+            _seconds[node.name] = time.monotonic() - began
     if result.status == "cached":
         log.info(f"cached: {result.message}")
         return Completed(name="Cached", message=result.message)
@@ -188,7 +200,10 @@ def _in_words(nodes: list[StageNode], states: dict[str, State]) -> str:
 def git_commit() -> str | None:
     """The commit that the workspace is at, short, or None before the first."""
     command = ["git", "rev-parse", "--short", "HEAD"]
-    reply = subprocess.run(command, cwd=paths.workspace(), capture_output=True, text=True)
+    try:
+        reply = subprocess.run(command, cwd=paths.workspace(), capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
     return reply.stdout.strip() if reply.returncode == 0 else None
 
 

@@ -1,9 +1,11 @@
 """Real footage, written by the tests themselves: small clips and pictures whose frames can be told apart."""
 
 import os
+import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -100,6 +102,21 @@ def run_stage(root: Path, stage: str, **environment: str) -> tuple[int, str]:
     process = start_stage(root, stage, **environment)
     _, printed = process.communicate(timeout=180)
     return process.returncode, printed
+
+
+def kill_stage(process: subprocess.Popen, seconds: float = 30) -> bool:
+    """Kills a stage (SIGKILL); whether its JVM and Python workers then end by themselves. Where not, ends them too."""
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    return False
 
 
 def rows(root: Path, table: str) -> list[dict]:

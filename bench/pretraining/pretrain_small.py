@@ -1,7 +1,9 @@
-"""Pre-trains the backbone `sightline_small` on generated footage, and measures it against training from scratch.
+r"""Pre-trains the backbone `sightline_small` on generated footage, and measures it against training from scratch.
 
     python -m bench.pretraining.pretrain_small      # writes components/tasks/weights/sightline_small.safetensors
-    python -m bench.pretraining.pretrain_small --clips 24 --seed 11 --out /dev/null   # the demo's own clips alone
+    # the same network from scratch on the demo's training clips alone, on the demo's test clips:
+    python -m bench.pretraining.pretrain_small --clips 24 --seed 11 --seconds 8 --epochs 40 --test-clips 12 \
+        --test-seed 11 --out /dev/null
 
 Cells of the last feature map learn who does what there (people, moving, crouching, fighting, falling, lying, bags,
 abandoned bags); the whole picture learns whether it is suspicious. Only the generator's training cameras and
@@ -126,6 +128,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=400)
     parser.add_argument("--test-clips", type=int, default=48)
+    parser.add_argument("--test-seed", type=int, default=90002)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each clip")
     parser.add_argument("--seed", type=int, default=90001, help="of the scenes; the demo's own is 11")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rate", type=float, default=0.004)
@@ -133,12 +137,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=SHIPPED / "sightline_small.safetensors")
     arguments = parser.parse_args()
     start = time.monotonic()
-    data = footage.load(footage.clips(arguments.seed, "train", arguments.clips), arguments.workers)
+    data = footage.load(footage.clips(arguments.seed, "train", arguments.clips, arguments.seconds), arguments.workers)
     print(f"{len(data[2])} pictures, {data[2].mean():.2f} suspicious, in {time.monotonic() - start:.0f} s", flush=True)
     start = time.monotonic()
     model = train(data, arguments.epochs, 0, arguments.rate)
     print(f"trained in {time.monotonic() - start:.0f} s on {torch.get_num_threads()} threads", flush=True)
-    held_out = footage.load(footage.clips(arguments.seed + 1, "test", arguments.test_clips), arguments.workers)
+    held_out = footage.load(
+        footage.clips(arguments.test_seed, "test", arguments.test_clips, arguments.seconds), arguments.workers
+    )
     print(json.dumps(test(model, held_out), indent=2))
     if arguments.out.suffix == ".safetensors":
         state = {

@@ -12,6 +12,7 @@ from components.deployment.graph import canonical
 from components.deployment.parity import largest_difference, sequences
 from components.tasks.classification.export import export_onnx, scorer
 from components.tasks.classification.model import TENSORS, load_model
+from components.tasks.featurizer import identity
 
 TABLES = ("catalog", "annotations", "frames", "features", "model")
 SECTIONS = ("task", "frames", "features", "deployment")  # the others are in the tables' and the model's digests
@@ -27,7 +28,7 @@ def build_bundle(recipe: Recipe, data: Path, folder: Path, metrics: dict[str, fl
     height, width = recipe.features.size
     whole = scorer(recipe.features, model)
     weights = whole.featurizer.weights_digest
-    now = {"backbone": recipe.features.backbone, "weights": weights, "parts": ",".join(recipe.features.parts)}
+    now = identity(recipe.features, weights)
     then = {name: model.meta["vectors"].get(name) for name in now}
     if now != then:
         raise SightlineError(

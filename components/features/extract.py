@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from components.core import media, tables
 from components.core.recipe import Features
-from components.tasks.featurizer import Featurizer, cached_featurizer, featurize
+from components.tasks.featurizer import Featurizer, cached_featurizer, featurize, identity
 
 ID_COLUMNS = ["frame_id", "asset_id", "frame_index", "pts"]
 
@@ -35,12 +35,7 @@ def shard_features(featurizer: Featurizer, frames: Path, params: Features) -> pa
         parts.append(featurize(featurizer, sequence, params.size, params.batch_size))
     flat = pa.array(np.concatenate(parts).ravel(), pa.float32())
     schema = tables.features_schema(featurizer.dimension).with_metadata(
-        {
-            "backbone": params.backbone,
-            "weights": featurizer.weights_digest,
-            "engine": "torch",
-            "parts": ",".join(params.parts),
-        }
+        identity(params, featurizer.weights_digest) | {"engine": "torch"}
     )
     vectors = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type)
     return pa.table([*ids.columns, vectors], schema=schema)

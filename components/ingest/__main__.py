@@ -4,19 +4,17 @@ import sys
 
 from components.core import paths
 from components.core.errors import SightlineError, UsageError
-from components.core.files import file_sha256
 from components.core.recipe import Recipe, nearest
 from components.core.stage import run_stage
 from components.core.tables import ANNOTATIONS, CATALOG, QUARANTINE, write_table
 from components.ingest.annotate import annotate
 from components.ingest.catalog import catalog_rows, label_targets, split_candidates
 from components.ingest.labels import read_labels
-from components.ingest.probe import DUPLICATE, OK, QUARANTINED
-from components.ingest.sources import Source, locate
+from components.ingest.probe import OK
+from components.ingest.report import closing_words, refused_rows
+from components.ingest.sources import locate
 from components.ingest.split import assign, check_globs
 from components.ingest.survey import survey
-
-SHOWN = 20
 
 
 def main(recipe: Recipe) -> None:
@@ -42,7 +40,8 @@ def main(recipe: Recipe) -> None:
     # Annotations are runs of frames: how many labels they come from is noted beside those that were refused.
     noted = QUARANTINE.with_metadata({"labels_accepted": str(result.accepted)})
     write_table(paths.data(recipe.name, "refused"), refused_rows(source, refused), noted)
-    report(source, catalog, result.accepted, refused)
+    for line in closing_words(source, catalog, result.accepted, refused):
+        print(f"ingest: {line}", file=sys.stderr)
 
 
 def check_classes(recipe: Recipe) -> None:
@@ -52,34 +51,6 @@ def check_classes(recipe: Recipe) -> None:
     for key, name in named.items():
         if name not in recipe.task.classes:
             raise UsageError(f"ingest.{key}: {name!r} is not a class", nearest(name, list(recipe.task.classes)))
-
-
-def refused_rows(source: Source, refused: list) -> list[dict]:
-    """Rows of the refused table, by line of the labels file."""
-    if not refused:
-        return []
-    uri, digest = source.uri(source.labels.relative_to(source.root).as_posix()), file_sha256(source.labels)
-    return [{"uri": uri, "line": item.line, "sha256": digest, "reason": item.reason} for item in refused]
-
-
-def report(source: Source, catalog: list[dict], accepted: int, refused: list) -> None:
-    """Prints what is not usable, each with its reason, and the closing line of counts, on stderr."""
-    noted = [row for row in catalog if row["reason"] and row["status"] != DUPLICATE]
-    lines = [f"{row['name']}: {row['status']}: {row['reason']}" for row in noted]
-    lines += [f"{source.labels.name} line {item.line}: refused: {item.reason}" for item in refused]
-    for group in (lines[: len(noted)], lines[len(noted) :]):
-        for line in group[:SHOWN]:
-            print(f"ingest: {line}", file=sys.stderr)
-        if len(group) > SHOWN:
-            print(f"ingest: and {len(group) - SHOWN} more", file=sys.stderr)
-    count = {status: sum(row["status"] == status for row in catalog) for status in (OK, QUARANTINED, DUPLICATE)}
-    parts = {name: sum(row["split"] == name for row in catalog) for name in ("train", "val", "test")}
-    print(
-        f"ingest: assets {count[OK]} ok ({', '.join(f'{n} {name}' for name, n in parts.items())}), "
-        f"{count[QUARANTINED]} quarantined, {count[DUPLICATE]} duplicate; {source.ignored} other files ignored; "
-        f"labels {accepted} accepted, {len(refused)} refused",
-        file=sys.stderr,
-    )
 
 
 if __name__ == "__main__":

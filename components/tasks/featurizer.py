@@ -40,6 +40,12 @@ class Featurizer(nn.Module):
         return torch.cat([made[part] for part in self.parts], dim=-1)
 
 
+def identity(params: Features, weights_digest: str) -> dict[str, str]:
+    """What makes two vectors comparable, as text: noted beside the features and compared before a model is exported."""
+    size = "x".join(map(str, params.size))
+    return {"backbone": params.backbone, "weights": weights_digest, "size": size, "parts": ",".join(params.parts)}
+
+
 def build_featurizer(params: Features) -> Featurizer:
     """The featurizer these parameters describe, weights loaded, in evaluation mode. Raises as `load_backbone`."""
     if set(params.parts) == {"motion"}:

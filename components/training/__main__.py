@@ -6,7 +6,7 @@ import sys
 
 from components.core import distributed, paths, tables, tracking
 from components.core.errors import UsageError
-from components.core.files import atomic_directory, atomic_json, file_sha256, tree_sha256
+from components.core.files import atomic_directory, atomic_json, file_sha256, tree_sha256, value_sha256
 from components.core.recipe import TUNED, Recipe, Training
 from components.core.stage import run_stage
 from components.core.workcache import work_key, work_path
@@ -55,7 +55,9 @@ def log(recipe: Recipe, params: Training) -> None:
     """The training as an MLflow run, found again by the model's digest: parameters, curves, model files, digests."""
     model = load_model(paths.data(recipe.name, "model"))
     mlflow = tracking.mlflow
-    with tracking.run(recipe, "training", model_digest=model.digest):
+    # Other parameters may end in the same tensors: then it is another run about the same model.
+    asked = value_sha256(params.model_dump(mode="json"))
+    with tracking.run(recipe, "training", model_digest=model.digest, training=asked):
         mlflow.log_params(
             tracking.flat_params(params, "training.") | tracking.flat_params(model.meta["vectors"], "features.")
         )

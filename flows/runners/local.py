@@ -20,6 +20,7 @@ from flows.locks import release_dead
 from flows.processes import end_family
 
 Log = Callable[[str], None]
+ADVICE = "If there are no processes"  # what DVC says about its locks from here on is done by release_dead
 LOCK_POLL_S = 2.0
 GRACE_S = 10.0
 KEPT_LINES = 200
@@ -147,7 +148,7 @@ class _Patience:
         if release_dead(reason):
             return
         if self.turns % 15 == 0:
-            self.log(f"waiting for another DVC process: {' '.join(reason.split())}")
+            self.log(f"waiting for another DVC process: {' '.join(reason.partition(ADVICE)[0].split())}")
         self.turns += 1
         if _stop.wait(LOCK_POLL_S):
             raise Stopped("the run was interrupted")
@@ -210,7 +211,7 @@ def _read(name: str, line: str, outcome: _Outcome, log: Log) -> None:
         outcome.restored = True
     elif not CHATTER.fullmatch(line):
         outcome.lines.append(line)
-        log(line)
+        log(line.removeprefix(f"{name}: "))  # the log tells the name anyway
 
 
 def _failure(node: StageNode, outcome: _Outcome, timeout_s: float | None) -> StageFailed:

@@ -137,7 +137,7 @@ def keep(scratch, folder):
 def first_errors(log, count=6):
     """Return the first lines of a build log that say what went wrong, or its last lines."""
     with open(log, errors="replace") as handle:
-        lines = [line.strip() for line in handle if line.strip()]
+        lines = [line.strip() for line in handle if line.strip() and not line.lstrip().startswith('"')]  # quoted code
     telling = re.compile(r"(?i)\berror: \S|\bCMake Error\b|\bld: |No space left|\bKilled\b|\*\*\* .*Error \d")
     return [line[:300] for line in lines if telling.search(line)][:count] or [line[:300] for line in lines[-count:]]
 

@@ -19,7 +19,7 @@ from components.core.media import encode_jpeg
 from components.core.recipe import Recipe, load_recipe
 from components.tasks.classification.metrics import frame_metrics
 from components.tasks.classification.model import TENSORS, new_head, save_model
-from components.tasks.featurizer import build_featurizer
+from components.tasks.featurizer import build_featurizer, identity
 
 RECIPE = "toy"
 CLASSES = ("normal", "suspicious")
@@ -82,10 +82,7 @@ def write_model(data: Path, recipe: Recipe, seed: int, threshold: float = 0.5) -
     with torch.no_grad():
         for weight in head.parameters():
             weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
-    vectors = {
-        "backbone": recipe.features.backbone, "weights": featurizer.weights_digest, "engine": "torch",
-        "parts": ",".join(recipe.features.parts),
-    }  # fmt: skip
+    vectors = identity(recipe.features, featurizer.weights_digest)
     save_model(data / "model", head.state_dict(), {"head": form, "threshold": threshold, "vectors": vectors})
     return file_sha256(data / "model" / TENSORS)
 

@@ -69,7 +69,8 @@ def test_any_number_of_workers_gives_the_same_bytes_and_a_new_clip_costs_one(fra
     shard = tables.read_shard(out / f"{'c' * 16}.parquet")
     assert shard.schema.field("vector").type.list_size == 284 and len(shard) == 9
     assert tables.metadata(out) == {
-        "backbone": "sightline_small", "weights": "random-0", "engine": "torch", "parts": "mean,max,motion"
+        "backbone": "sightline_small", "weights": "random-0", "size": "48x64", "parts": "mean,max,motion",
+        "engine": "torch",
     }  # fmt: skip
     again = stage("local[2]")
     assert "0 of them new" in again.stdout and "spark" not in again.stderr.lower()

@@ -85,8 +85,10 @@ def test_from_a_stage_by_force(finished, server):
 
 def test_a_failure_that_passes_is_retried(root, server):
     toy.plan(root, frames=["exit 1"])
-    assert toy.statuses(run(root, server)) == RAN
+    reply = run(root, server)
+    assert toy.statuses(reply) == RAN
     assert len(toy.attempts(root, "frames")) == 2
+    assert "attempt 2 of 2" in reply.stderr
 
 
 def test_a_wrong_request_is_not_retried_and_nothing_follows(root, server):
@@ -138,6 +140,14 @@ def test_without_a_server_and_with_an_empty_home(root, tmp_path):
     assert toy.statuses(reply) == RAN
     assert (root / ".sightline" / "prefect" / "prefect.db").exists()
     assert not list(home.rglob("*prefect*"))
+
+
+def test_a_server_that_does_not_answer_is_named(root):
+    url = f"http://127.0.0.1:{toy.free_port()}/api"
+    reply = toy.sightline(root, "run", toy.RECIPE, PREFECT_API_URL=url)
+    assert reply.returncode == 1
+    assert url in reply.stderr and "remedy: " in reply.stderr and "Traceback" not in reply.stderr
+    assert not toy.attempts(root, "ingest")
 
 
 def first_attempt(root, stage, process) -> int:

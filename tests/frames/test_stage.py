@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import signal
 import time
 from fractions import Fraction
 
@@ -15,7 +14,18 @@ from components.core.tables import CATALOG, write_table
 from components.ingest.catalog import catalog_rows
 from components.ingest.probe import probe_file
 from components.ingest.sources import locate
-from tests.footage import NTSC, RECIPE, contents, make_recipe, rows, run_stage, start_stage, write_clip, write_picture
+from tests.footage import (
+    NTSC,
+    RECIPE,
+    contents,
+    kill_stage,
+    make_recipe,
+    rows,
+    run_stage,
+    start_stage,
+    write_clip,
+    write_picture,
+)
 
 FRAMES = {"fps": None, "max_side": 200}
 CLIPS = {
@@ -81,26 +91,10 @@ def test_killed_at_any_instant_the_next_run_leaves_the_same_bytes(made, tmp_path
         start = time.monotonic()
         while process.poll() is None and not due(time.monotonic() - start):
             time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        gone = _wait_for_the_end_of(process.pid, 30)
-        assert gone, f"killed {name}: its workers live on"
+        assert kill_stage(process), f"killed {name}: its workers live on"
     code, printed = run_stage(other, "frames", SPARK_MASTER="local[1]")
     assert code == 0, printed
     assert contents(other / "data" / RECIPE / "frames") == shards
-
-
-def _wait_for_the_end_of(group: int, seconds: float) -> bool:
-    """Whether the JVM and the Python workers of a killed stage end by themselves; ends them where they do not."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
-    os.killpg(group, signal.SIGKILL)
-    return False
 
 
 def test_again_without_spark_and_damage_is_mended(made):

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.footage import NTSC, contents, make_recipe, rows, run_stage, write_clip, write_picture
+from tests.footage import (
+    NTSC,
+    contents,
+    kill_stage,
+    make_recipe,
+    rows,
+    run_stage,
+    start_stage,
+    write_clip,
+    write_picture,
+)
 
 LABELS = "video,frame_index,label\n" + "".join(f"a.mp4,{i},{int(i > 9)}\n" for i in range(30))
 LABELS += "ghost.mp4,0,1\na.mp4,30,1\nempty.mp4,0,1\nb.mpg,0,2\nb.mpg,1,1\nb.mpg,1,0\n"
@@ -97,6 +107,23 @@ def test_removing_the_bad_ones_brings_back_the_clean_bytes(ingested):
     code, printed = run_stage(root, "ingest")
     assert code == 0 and "probe:" not in printed
     assert contents(root / "data") == clean
+
+
+def test_killed_while_probing_the_next_run_goes_on(tmp_path):
+    root = make_recipe(tmp_path)
+    for seed in range(12):
+        write_clip(root / "footage" / f"{seed:02d}.mp4", frames=300, size=(320, 240), seed=seed)
+    process = start_stage(root, "ingest")
+    kept = root / ".sightline" / "work" / "ingest"
+    while process.poll() is None and not any(kept.rglob("*.json")):
+        time.sleep(0.01)
+    assert kill_stage(process) and not (root / "data").exists()
+    assert run_stage(root, "ingest")[0] == 0
+    resumed = contents(root / "data")
+    shutil.rmtree(root / "data")
+    shutil.rmtree(root / ".sightline")
+    assert run_stage(root, "ingest")[0] == 0
+    assert contents(root / "data") == resumed
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,23 @@
+"""The measurements of this folder: `python -m bench` lists them, `python -m bench NAME [OPTIONS]` runs one."""
+
+import runpy
+import sys
+
+MEASUREMENTS = {
+    "pretraining": ("bench.pretraining.pretrain_small", "the shipped backbone, and the same network from scratch"),
+}
+
+
+def main() -> int:
+    """Runs the measurement named first on the command line; without a name prints what there is."""
+    if len(sys.argv) < 2 or sys.argv[1] not in MEASUREMENTS:
+        for name, (_, about) in MEASUREMENTS.items():
+            print(f"{name:16} {about}")
+        return 0 if len(sys.argv) < 2 else 2
+    module = MEASUREMENTS[sys.argv.pop(1)][0]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
