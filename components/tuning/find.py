@@ -1,6 +1,8 @@
 """The search of one recipe: trials on Spark, on record as they finish, and in MLflow."""
 
 import json
+import logging
+import warnings
 from functools import partial
 
 from hyperopt import SparkTrials
@@ -19,6 +21,11 @@ TABLES = ("features", "annotations", "catalog")
 TRAINING = {
     "head", "hidden", "window_s", "l1_ratio", "batch_size", "lr", "penalty", "dropout", "seed", "workers", "patience",
 }  # fmt: skip
+
+
+# Hyperopt's own account of each generation; ours is the progress line.
+logging.getLogger("hyperopt-spark").setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message="Spark session is not provided")
 
 
 def find(recipe: Recipe, names: list[str]) -> list[dict]:
