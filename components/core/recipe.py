@@ -25,6 +25,11 @@ def _fraction(value: Any) -> Any:
     return Fraction(str(value)) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else value
 
 
+def _text_keys(value: Any) -> Any:
+    """YAML reads the labels 0 and 1 as numbers; a file of labels holds text."""
+    return {str(key): name for key, name in value.items()} if isinstance(value, dict) else value
+
+
 Rate = Annotated[Fraction, BeforeValidator(_fraction), Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -67,7 +72,7 @@ class Ingest(Section):
     """`labels`: a file below the source folder, or `auto`; `label_map`: the source's words -> the task's classes."""
 
     labels: str = "auto"
-    label_map: dict[str, str] = {}
+    label_map: Annotated[dict[str, str], BeforeValidator(_text_keys)] = {}
     uncovered: str | None = None
     split: Split = Split()
     scenes: Scenes = Scenes()

@@ -2,13 +2,15 @@
 
 import sys
 
+import torch
+
 from components.core import media, paths, tables
 from components.core.errors import SightlineError
 from components.core.files import atomic_directory, file_sha256, link_or_copy
 from components.core.recipe import Recipe
 from components.core.spark import map_items, spark_session
 from components.core.stage import run_stage
-from components.core.workcache import work_key, work_path
+from components.core.workcache import sealed, work_key, work_path
 from components.features import extract
 from components.tasks import backbones, featurizer, motion
 
@@ -21,11 +23,12 @@ def main(recipe: Recipe) -> None:
     # Loaded here first: weights that cannot be had are one clear message, and part of every key by their digest.
     weights = featurizer.build_featurizer(recipe.features).weights_digest
     code = (extract, featurizer, backbones, motion, media)
-    targets = {file: work_path("features", work_key(file_sha256(file), [params, weights], *code)) for file in frames}
+    made_of = [params, weights, media.ENGINE, torch.__version__]
+    targets = {file: work_path("features", work_key(file_sha256(file), made_of, *code)) for file in frames}
     todo = [
         {"frames": str(file), "target": str(target), "params": params, "bytes": file.stat().st_size}
         for file, target in targets.items()
-        if not target.is_file()
+        if sealed(target) is None
     ]
     if todo:
         with spark_session("features") as spark:

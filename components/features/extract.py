@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from components.core import media, tables
 from components.core.recipe import Features
+from components.core.workcache import seal
 from components.tasks.featurizer import Featurizer, cached_featurizer, featurize, identity
 
 ID_COLUMNS = ["frame_id", "asset_id", "frame_index", "pts"]
@@ -21,6 +22,7 @@ def extract(item: dict) -> dict:
     params = Features.model_validate(json.loads(item["params"]))
     table = shard_features(cached_featurizer(item["params"]), Path(item["frames"]), params)
     tables.write_shard(item["target"], table, table.schema)
+    seal(Path(item["target"]), rows=len(table))
     return {"rows": len(table)}
 
 

@@ -29,7 +29,7 @@ class Motion(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         grey = x.mean(2)
         batch, time = grey.shape[:2]
-        step = max(1, int(x.shape[-2]) // REDUCED_HEIGHT)
+        step = max(1, round(int(x.shape[-2]) / REDUCED_HEIGHT))
         grey = F.avg_pool2d(grey.flatten(0, 1)[:, None], step)
         # reshape, not unflatten: of that the ONNX exporter keeps the traced batch and time as constants
         grey = grey.reshape(batch, time, *grey.shape[1:])

@@ -55,6 +55,11 @@ def test_rates_are_exact(written, rate):
     assert parse_recipe("r", GOOD | {"frames": {"fps": written}}).frames.fps == rate
 
 
+def test_labels_that_look_like_numbers_are_text():
+    written = GOOD | {"ingest": {"label_map": {0: "a", 1: "b"}}}
+    assert parse_recipe("r", written).ingest.label_map == {"0": "a", "1": "b"}
+
+
 def test_loaded_values_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         parse_recipe("r", GOOD).training.epochs = 3
