@@ -102,6 +102,6 @@ class Workspace:
 def flowed(tmp_path_factory) -> Workspace:
     """A workspace after one `sightline run`; `ran` holds what it printed."""
     workspace = Workspace(tmp_path_factory.mktemp("flowed") / "workspace")
-    workspace.ran = workspace.sightline("run", RECIPE)
+    workspace.ran = workspace.sightline("run", RECIPE, "--json")
     workspace.commit("ran")
     return workspace

@@ -56,4 +56,4 @@ def test_elastic_net(ratio, expected):
     head = Head("logistic", dimension=1, classes=2, hidden=1, reach=0, dropout=0.0)
     with torch.no_grad():
         head.frame[1].weight.copy_(torch.tensor([[3.0], [-4.0]]))
-    assert float(elastic_net(head, 0.5, ratio)) == pytest.approx(expected)
+    assert elastic_net(head, 0.5, ratio).item() == pytest.approx(expected)
