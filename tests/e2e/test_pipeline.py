@@ -7,15 +7,20 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 
+import httpx
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from mlflow import MlflowClient
 
+from components.core.media import encode_jpeg
 from tests.e2e.conftest import RECIPE, Workspace
 
 pytestmark = pytest.mark.slow
@@ -69,6 +74,45 @@ def test_changing_a_training_parameter_redoes_what_follows_only(flowed):
         assert f"Running stage '{stage}@{RECIPE}'" in said
     model = json.loads((flowed.root / "data" / RECIPE / "model" / "model.json").read_text())
     assert model["training"]["epochs"] == 3 and len(model["history"]) == 3
+
+
+def test_service_follows_the_registrys_champion(flowed):
+    """`sightline serve` answers, and serves another version soon after the alias moved in MLflow."""
+    flowed.sightline("run", RECIPE, "--set", "training.lr=0.001", "--set", "training.penalty=0.05")
+    store = f"sqlite:///{flowed.root / '.sightline' / 'mlflow' / 'mlflow.db'}"
+    registry = MlflowClient(store, store)
+    versions = sorted(int(version.version) for version in registry.search_model_versions(f"name = '{RECIPE}'"))
+    now = int(registry.get_model_version_by_alias(RECIPE, "champion").version)
+    assert versions == [1, 2]
+    other = 3 - now
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "flows.cli", "serve", RECIPE, "--port", str(port)]
+    service = subprocess.Popen(command, cwd=flowed.root, env=flowed.environment, stderr=subprocess.DEVNULL)
+    try:
+        assert _served(port, now, 60) == now
+        registry.set_registered_model_alias(RECIPE, "champion", str(other))
+        assert _served(port, other, 30) == other
+    finally:
+        registry.set_registered_model_alias(RECIPE, "champion", str(now))
+        service.terminate()
+        assert service.wait(timeout=30) == 0
+    assert not _left_running(flowed)
+
+
+def _served(port: int, wanted: int, seconds: float) -> int | None:
+    """The version in the service's answer about a picture, once it is `wanted`; else the last one seen."""
+    picture = encode_jpeg(np.zeros((240, 320, 3), np.uint8), 90)
+    version, deadline = None, time.monotonic() + seconds
+    while version != wanted and time.monotonic() < deadline:
+        try:
+            reply = httpx.post(f"http://127.0.0.1:{port}/v1/predict", files={"picture": picture}, timeout=10)
+            version = reply.json().get("model", {}).get("version")
+        except httpx.HTTPError:
+            version = None
+        time.sleep(0.2)
+    return version
 
 
 def test_every_stage_killed_once_and_dvc_alone_give_the_same_bytes(flowed, tmp_path):
