@@ -9,7 +9,7 @@ from torch import nn
 
 from components.core.media import resize
 from components.core.recipe import Features
-from components.tasks.backbones import KINDS, load_backbone
+from components.tasks.backbones import load_backbone
 from components.tasks.motion import Motion
 
 CONTEXT = 1  # frames before a chunk that its first vector depends on
@@ -86,8 +86,3 @@ def featurize(featurizer: Featurizer, pictures, size: tuple[int, int], batch_siz
             flush()
     flush()
     return np.concatenate(vectors) if vectors else np.empty((0, featurizer.dimension), np.float32)
-
-
-def known_backbones() -> list[str]:
-    """Names that `features.backbone` may have."""
-    return list(KINDS)
