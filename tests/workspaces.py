@@ -1,6 +1,10 @@
 """A workspace with the tables that ingest, frames and features would leave, made from a seed without any footage."""
 
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +69,17 @@ def make_workspace(root: Path, **training) -> Path:
 def write_params(root: Path, **training) -> None:
     """Writes params.yaml anew."""
     (root / "params.yaml").write_text(yaml.safe_dump(params(**training)))
+
+
+def kill_when(command: list[str], root: Path, pattern: str, timeout: float = 120) -> None:
+    """Starts `command` and ends its process group with -9 as soon as a file of `root` matches `pattern`."""
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + timeout
+    while not list(root.glob(pattern)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _catalog_row(asset: str, split: str) -> dict:

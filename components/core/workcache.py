@@ -15,7 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from components.core import paths
-from components.core.files import atomic_json, file_sha256, json_text
+from components.core.files import atomic_json, file_sha256, json_text, link_or_copy
+from components.core.tables import shards
 
 
 @cache
@@ -54,3 +55,13 @@ def sealed(entry: Path) -> dict | None:
 
 def _seal(entry: Path) -> Path:
     return entry.with_suffix(".seal.json")
+
+
+def publish(folder: Path, entries: dict[str, Path]) -> None:
+    """Makes the table `folder` hold exactly the shards `entries`, by name: links to the store, or copies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {folder / f"{name}.parquet": path for name, path in entries.items()}
+    for path in set(shards(folder)) - set(wanted):
+        path.unlink()
+    for path, kept in wanted.items():
+        link_or_copy(kept, path)

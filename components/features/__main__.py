@@ -6,11 +6,11 @@ import torch
 
 from components.core import media, paths, tables
 from components.core.errors import SightlineError
-from components.core.files import atomic_directory, file_sha256, link_or_copy
+from components.core.files import file_sha256
 from components.core.recipe import Recipe
 from components.core.spark import map_items, spark_session
 from components.core.stage import run_stage
-from components.core.workcache import sealed, work_key, work_path
+from components.core.workcache import publish, sealed, work_key, work_path
 from components.features import extract
 from components.tasks import backbones, featurizer, motion
 
@@ -33,9 +33,7 @@ def main(recipe: Recipe) -> None:
     if todo:
         with spark_session("features") as spark:
             map_items(spark, todo, extract.extract, f"features@{recipe.name}", "shards", weight="bytes")
-    with atomic_directory(paths.data(recipe.name, "features")) as out:
-        for file, target in targets.items():
-            link_or_copy(target, out / file.name)
+    publish(paths.data(recipe.name, "features"), {file.stem: target for file, target in targets.items()})
     print(f"features@{recipe.name}: {len(frames)} shards, {len(todo)} of them new, by {recipe.features.backbone}")
 
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from components.core import media, paths, tables
 from components.core.errors import SightlineError
-from components.core.files import link_or_copy
 from components.core.recipe import Recipe
 from components.core.spark import map_items, spark_session
 from components.core.stage import run_stage
-from components.core.tables import read_table, shards
-from components.core.workcache import sealed, work_key, work_path
+from components.core.tables import read_table
+from components.core.workcache import publish, sealed, work_key, work_path
 from components.frames import sample
 from components.frames.units import Unit, units
 
@@ -45,16 +44,6 @@ def entry(unit: Unit, params: dict) -> Path:
     """Where the work cache keeps the unit's shard."""
     key = work_key(unit.content, {"frames": params, "engine": media.ENGINE}, media, tables, sample)
     return work_path(STAGE, key)
-
-
-def publish(folder: Path, entries: dict[str, Path]) -> None:
-    """Makes `folder` hold exactly the shards of `entries`, by name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = {folder / f"{name}.parquet": path for name, path in entries.items()}
-    for path in set(shards(folder)) - set(wanted):
-        path.unlink()
-    for path, kept in wanted.items():
-        link_or_copy(kept, path)
 
 
 if __name__ == "__main__":

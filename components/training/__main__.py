@@ -1,12 +1,11 @@
 """features + hyper-parameters -> model: trained by Horovod, with early stopping, checkpoints and resume."""
 
-import json
 import shutil
 import sys
 
 from components.core import distributed, paths, tables, tracking
 from components.core.errors import UsageError
-from components.core.files import atomic_directory, atomic_json, file_sha256, tree_sha256, value_sha256
+from components.core.files import atomic_directory, atomic_json, file_sha256, read_json, tree_sha256, value_sha256
 from components.core.recipe import TUNED, Recipe, Training
 from components.core.stage import run_stage
 from components.core.workcache import work_key, work_path
@@ -37,7 +36,7 @@ def main(recipe: Recipe) -> None:
     out = paths.data(recipe.name, "model")
     with atomic_directory(out) as folder:
         shutil.copytree(work / "model", folder, dirs_exist_ok=True)
-        meta = json.loads((folder / META).read_text())
+        meta = read_json(folder / META, "run the stage again")
         meta |= {"data": digests, "vectors": tables.metadata(paths.data(recipe.name, "features"))}
         atomic_json(folder / META, meta)
     log(recipe, params)
@@ -47,7 +46,7 @@ def main(recipe: Recipe) -> None:
 
 def resolved(recipe: Recipe) -> Training:
     """The training parameters with every `tuned` replaced by what the tuning stage found."""
-    best = json.loads(paths.data(recipe.name, "tuning.json").read_text())["best"]
+    best = read_json(paths.data(recipe.name, "tuning.json"), "run the tuning stage")["best"]
     return recipe.training.model_copy(update={name: best[name] for name, v in recipe.training if v == TUNED})
 
 

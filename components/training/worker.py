@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import horovod.torch as hvd
@@ -15,7 +16,7 @@ from components.core.files import atomic_json
 from components.core.progress import progress as progress_bar
 from components.core.recipe import Recipe, Training, load_recipe
 from components.core.stage import guarded
-from components.tasks.classification.fit import Progress, class_weights, fit, predict, standardise, validate
+from components.tasks.classification.fit import Progress, class_weights, fit, predict, standardise
 from components.tasks.classification.heads import Head
 from components.tasks.classification.metrics import best_threshold
 from components.tasks.classification.model import head_form, new_head, save_model
@@ -67,7 +68,9 @@ def run(recipe: Recipe, params: Training, splits: tuple, validation: Samples | N
         _say(f"training@{recipe.name}: resumed after epoch {progress.epoch}")
     hvd.broadcast_parameters(head.state_dict(), root_rank=0)
 
-    with progress_bar(f"training@{recipe.name}", params.epochs, "epochs") if hvd.rank() == 0 else _Quiet() as ticker:
+    with (
+        progress_bar(f"training@{recipe.name}", params.epochs, "epochs") if hvd.rank() == 0 else nullcontext() as ticker
+    ):
 
         def on_epoch(progress: Progress, improved: bool) -> None:
             nonlocal best
@@ -88,7 +91,6 @@ def _threshold(recipe: Recipe, trained: tuple, validation: Samples) -> float:
     head = Head(**form)
     head.load_state_dict(state)
     positive = recipe.task.classes.index(recipe.task.positive)
-    validate(head, validation, positive)  # refuses a validation split of one class
     kept = validation.labels >= 0
     return best_threshold(validation.labels[kept], predict(head, validation)[kept], positive)
 
@@ -106,19 +108,6 @@ def _mean(value: float) -> float:
 def _say(text: str) -> None:
     if hvd.rank() == 0:
         print(text, file=sys.stderr, flush=True)
-
-
-class _Quiet:
-    """A progress bar for the ranks that show none."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return False
-
-    def update(self, done: int) -> None:
-        """Shows nothing."""
 
 
 def main() -> None:

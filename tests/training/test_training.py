@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,7 @@ from components.tasks.classification.model import head_form, load_model, new_hea
 from components.tasks.classification.samples import load_samples, split_source
 from components.tasks.classification.stream import Batch, Stream
 from components.training import checkpoint
-from tests.workspaces import DIMENSION, RECIPE, make_workspace, write_params
+from tests.workspaces import DIMENSION, RECIPE, kill_when, make_workspace, write_params
 
 PROJECT = Path(__file__).resolve().parents[2]
 STEPS = 5
@@ -102,13 +100,7 @@ def test_killed_training_resumes_to_the_same_bytes(trained, tmp_path, monkeypatc
     root = make_workspace(tmp_path / "workspace", epochs=4)
     monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(root))
     command = [sys.executable, "-m", "components.training", "--recipe", RECIPE]
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(root.glob(".sightline/work/training/*/*/checkpoint.safetensors")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(command, root, ".sightline/work/training/*/*/checkpoint.safetensors", timeout=60)
     assert not (root / "data" / RECIPE / "model").exists()
     stage()
     assert tree_sha256(root / "data" / RECIPE / "model") == tree_sha256(trained / "data" / RECIPE / "model")

@@ -1,15 +1,12 @@
 """Tuning: repeatable suggestions, trials on Spark, a killed search that goes on where it stopped."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 from components.core.recipe import Range, Tuning
 from components.tuning import search
-from tests.workspaces import RECIPE, make_workspace, write_params
+from tests.workspaces import RECIPE, kill_when, make_workspace, write_params
 
 SPACE = search.hyperopt_space({"lr": Range(low=1e-4, high=1.0, log=True), "dropout": Range(low=0, high=0.5)})
 PARAMS = Tuning(trials=12, startup_trials=4, parallelism=2, seed=5)
@@ -43,13 +40,7 @@ def test_stage_runs_trials_on_spark_and_is_repeatable_after_a_kill(tmp_path, mon
         monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(root))
         command = [sys.executable, "-m", "components.tuning", "--recipe", RECIPE]
         if name == "killed":
-            process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
-            deadline = time.monotonic() + 120
-            while not list(root.glob(".sightline/work/tuning/*/*.json")):
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.01)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            kill_when(command, root, ".sightline/work/tuning/*/*.json")
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         outputs.append((root / "data" / RECIPE / "tuning.json").read_text())
