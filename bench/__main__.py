@@ -4,6 +4,12 @@ import runpy
 import sys
 
 MEASUREMENTS = {
+    "frames": ("bench.frames", "the frames stage against a plain decode loop and against seeking"),
+    "features": ("bench.features", "the features stage against the raw loop of each engine"),
+    "catalogue": ("bench.catalogue", "pictures per second while 20,000 small pictures are catalogued"),
+    "incremental": ("bench.incremental", "one new clip among 200 against the full run"),
+    "digits": ("bench.digits", "handwritten digits: fine-tuning beside the published recipe, over seeds"),
+    "camera_trap": ("bench.camera_trap", "animal or empty, each site left out in turn, beside the frozen baseline"),
     "pretraining": ("bench.pretraining.pretrain_small", "the shipped backbone, and the same network from scratch"),
 }
 

@@ -14,7 +14,9 @@ def publish(recipe: str, stages: list[dict[str, Any]], commit: str | None) -> No
 
     create_table_artifact(key=f"{recipe}-stages", table=stages, description=f"Stages of {recipe}")
     if metrics := read_json(recipe, "evaluation", "metrics.json"):
-        create_table_artifact(key=f"{recipe}-metrics", table=metric_rows(metrics), description="Held-out assets")
+        create_table_artifact(key=f"{recipe}-metrics", table=headline_rows(metrics), description="Held-out assets")
+        if slices := slice_rows(metrics):
+            create_table_artifact(key=f"{recipe}-slices", table=slices, description="Parts of the held-out assets")
     if decision := read_json(recipe, "decision.json"):
         create_markdown_artifact(key=f"{recipe}-decision", markdown=decision_text(decision))
     create_markdown_artifact(key=f"{recipe}-report", markdown=report_text(recipe, commit))
@@ -30,6 +32,21 @@ def metric_rows(metrics: dict[str, Any], prefix: str = "") -> list[dict[str, Any
             shown = round(value, 4) if isinstance(value, float) else value
             rows.append({"metric": f"{prefix}{name}", "value": shown})
     return rows
+
+
+def headline_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """`metric_rows` of the figures of all held-out assets together."""
+    return metric_rows({name: value for name, value in metrics.items() if name != "slices"})
+
+
+def slice_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each slice of the held-out assets: `slice` (as `site A`) and its figures, None where undefined."""
+    return [
+        {"slice": f"{dimension} {name}"}
+        | {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}
+        for dimension, found in metrics.get("slices", {}).items()
+        for name, figures in found.items()
+    ]
 
 
 def decision_text(decision: dict[str, Any]) -> str:

@@ -41,9 +41,14 @@ def show(run: "TrainingRun") -> None:
     body = as_dict(run)
     if body["metrics"]:
         table = Table("held-out metric", "value", box=None)
-        for row in artifacts.metric_rows(body["metrics"]):
+        for row in artifacts.headline_rows(body["metrics"]):
             table.add_row(row["metric"], str(row["value"]))
         console.print(table)
+        if slices := artifacts.slice_rows(body["metrics"]):
+            table = Table(*slices[0], box=None)
+            for row in slices:
+                table.add_row(*("–" if value is None else str(value) for value in row.values()))
+            console.print(table)
     if decision := body["decision"]:
         version = f" (version {decision['model_version']})" if decision.get("model_version") else ""
         console.print(f"{'promoted' if decision.get('promoted') else 'not promoted'}{version}", highlight=False)

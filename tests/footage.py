@@ -37,16 +37,20 @@ def write_clip(
     time_base: Fraction | None = None,
     seed: int = 0,
     container: dict | None = None,
+    pixels: str | None = None,
     **options: str,
 ) -> Path:
-    """A video whose picture drifts sideways. `pts` in `time_base` where the frame rate is to vary."""
+    """A video whose picture drifts sideways. `pts` in `time_base` where the frame rate is to vary.
+
+    `pixels`: FFmpeg's name of the pixel format; by default yuv420p, for odd sizes yuv444p.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     still = picture(seed, *size)
     bare = {"m1v": "mpeg1video", "mpg": "vob"}.get(path.suffix[1:])
     with av.open(str(path), "w", format=bare, options={"fflags": "+bitexact"} | (container or {})) as output:
         stream = output.add_stream(codec, rate=rate, options={"threads": "1", **options})
         stream.width, stream.height = size
-        stream.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
+        stream.pix_fmt = pixels or ("yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p")
         if time_base:
             stream.codec_context.time_base = time_base
         for index in range(frames):

@@ -29,14 +29,15 @@ class Bundle:
     The graph takes `frames`, uint8 (batch, time, height, width, 3) RGB: sequences of neighbouring frames of one source,
     sampled at `fps`, each scaled so that its longer side is at most `max_side` (`components.core.media.fit`) and then
     to (`height`, `width`) (`media.resize`); a single picture is a sequence of one. It returns `probabilities`, float32
-    (batch, time, classes). Of two classes the positive one is called from `threshold` on, of more the likeliest.
+    (batch, time, classes). Of two classes the positive one is called from `threshold` on; of more, or where `positive`
+    is None, the likeliest.
     `lineage`: digests of the tables and parameters it was made from.
     """
 
     recipe: str
     classes: tuple[str, ...]
-    positive: str
-    threshold: float
+    positive: str | None
+    threshold: float | None
     height: int
     width: int
     max_side: int | None
@@ -46,6 +47,11 @@ class Bundle:
     metrics: dict[str, float]
     digests: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
+
+    @property
+    def by_threshold(self) -> bool:
+        """True where the positive class is called from the threshold on."""
+        return self.positive is not None and len(self.classes) == 2
 
     @property
     def digest(self) -> str:

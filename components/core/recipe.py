@@ -35,15 +35,23 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Task(Section):
-    """The learning problem. `classes` in the order of the model's outputs; `positive` is the class ranked by."""
+    """The learning problem. `classes` in the order of the model's outputs; `positive` is the class ranked by.
+
+    Without a positive class all are of one rank: the likeliest is called, and a frame's score is its probability.
+    """
 
     kind: Literal["classification"] = "classification"
     classes: tuple[str, ...] = Field(min_length=2)
-    positive: str
+    positive: str | None = None
+
+    @property
+    def positive_index(self) -> int | None:
+        """The positive class's place in `classes`, or None."""
+        return None if self.positive is None else self.classes.index(self.positive)
 
     @model_validator(mode="after")
     def _positive_is_a_class(self):
-        if self.positive not in self.classes:
+        if self.positive is not None and self.positive not in self.classes:
             raise ValueError(f"positive: {self.positive!r} is not one of classes {list(self.classes)}")
         return self
 
@@ -58,6 +66,31 @@ class Scenes(Section):
     seconds: float = Field(8.0, ge=1, le=600)
 
 
+class Cameras(Section):
+    """Generated pictures of edge cameras with EXIF, for `source: cameras`: by day and by night, mostly empty."""
+
+    seed: int = 5
+    sites: int = Field(4, ge=2, le=26)
+    pictures: PositiveInt = 90  # per site
+    animals: float = Field(0.25, gt=0, lt=1)  # share of the pictures that show one
+
+
+class Digits(Section):
+    """Generated pictures of handwritten-like digits, a folder per class, for `source: digits`."""
+
+    seed: int = 3
+    per_class: PositiveInt = 50
+    size: int = Field(32, ge=16, le=256)
+
+
+class Limits(Section):
+    """What one file may cost while it is looked at; a file above a limit is quarantined with that reason."""
+
+    seconds: float = Field(600.0, gt=0)
+    pixels: PositiveInt = 200_000_000
+    memory_mb: PositiveInt = 4096
+
+
 class Split(Section):
     """Which assets are held out, where the source does not say. `test` and `val` are globs over asset names."""
 
@@ -69,13 +102,23 @@ class Split(Section):
 
 
 class Ingest(Section):
-    """`labels`: a file below the source folder, or `auto`; `label_map`: the source's words -> the task's classes."""
+    """How a source is read.
+
+    `labels`: a file or folder below the source folder, `folders` (each picture's folder names its class), or `auto`.
+    `label_format`: how it is written. `label_map`: the source's words -> the task's classes. `uncovered`: the class of
+    frames that no label speaks of. `site`: a regular expression on an asset's name, whose first group is its site.
+    """
 
     labels: str = "auto"
+    label_format: Literal["auto", "csv", "folders", "mot", "voc", "coco", "cvml", "openimages"] = "auto"
     label_map: Annotated[dict[str, str], BeforeValidator(_text_keys)] = {}
     uncovered: str | None = None
+    site: str | None = None
     split: Split = Split()
+    limits: Limits = Limits()
     scenes: Scenes = Scenes()
+    cameras: Cameras = Cameras()
+    digits: Digits = Digits()
 
 
 class Frames(Section):
@@ -91,6 +134,7 @@ class Features(Section):
 
     `size`: (height, width) in pixels that every picture is scaled to. `parts`, in the vector's order: `mean` and
     `max` of the backbone's last feature map, `motion` against the sampled frame before (none of a backbone in it).
+    `engine`: what runs the network; `auto` is the fastest sound one here. `precision`: of the network's arithmetic.
     """
 
     backbone: str = "sightline_small"
@@ -98,6 +142,8 @@ class Features(Section):
     size: tuple[PositiveInt, PositiveInt] = (192, 256)
     parts: tuple[Literal["mean", "max", "motion"], ...] = Field(("mean", "max", "motion"), min_length=1)
     batch_size: PositiveInt = 16
+    engine: Literal["auto", "torch", "compiled", "onnxruntime", "openvino"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class Validation(Section):
@@ -113,18 +159,58 @@ class Validation(Section):
 Tunable = float | Literal["tuned"]
 
 
+class Augment(Section):
+    """How far training pictures are changed at random while the whole network is trained; 0 leaves that as it is.
+
+    `rotate`, `shear`: degrees either way; `translate`, `elastic`: shares of the picture's side; `scale`: 0.2 draws
+    sizes from 1/1.2 to 1.2; `flip`: mirrored left to right as often as not; `colour`: share by which brightness,
+    contrast and saturation change; `noise`: standard deviation, of white = 1; `erase`: largest share of the area.
+    """
+
+    rotate: float = Field(0.0, ge=0, le=180)
+    translate: Share = 0.0
+    scale: float = Field(0.0, ge=0)
+    shear: float = Field(0.0, ge=0, lt=80)
+    elastic: Share = 0.0
+    flip: bool = False
+    colour: Share = 0.0
+    noise: Share = 0.0
+    erase: Share = 0.0
+
+
+class Finetune(Section):
+    """How the whole network is trained, for `head: finetune`.
+
+    `backbone_rate`: the backbone's learning rate as a share of `lr`, which is the linear head's. `weight_decay`: of
+    AdamW. `smoothing`: of the labels. `average`: weight that an exponential average of the network keeps at every step
+    (0: no average). `batch_norm`: `batch` normalises by each worker's batch and averages the running statistics over
+    the workers after every epoch; `frozen` keeps the weights' own statistics. `precision`: of the arithmetic; `auto` is
+    bfloat16 where the processor has instructions for it.
+    """
+
+    backbone_rate: float = Field(0.3, gt=0)
+    weight_decay: float = Field(0.0001, ge=0)
+    smoothing: float = Field(0.1, ge=0, lt=1)
+    average: float = Field(0.0, ge=0, lt=1)
+    batch_norm: Literal["batch", "frozen"] = "batch"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
 class Training(Section):
     """The head and how it is trained. A number that reads `tuned` is taken from the tuning stage.
 
     `penalty` and `l1_ratio` are the elastic net's, as in Spark ML's regParam and elasticNetParam. `batch_size` is per
-    worker. `window_s`: how far before and after a frame the temporal head looks. `refit`: train once more on train
-    and validation assets together, for the number of epochs that validation found best.
+    worker. `balanced`: every class has the same share of the loss. `window_s`: how far before and after a frame the
+    temporal head looks. `patience`: epochs without a better validation loss after which training stops (null: all
+    epochs are trained and the last is kept). `refit`: train once more on train and validation assets together, for the
+    number of epochs that validation found best. `max_iter`: of Spark MLlib's optimizer, for `head: mllib`, which uses
+    nothing else but `penalty`, `l1_ratio` and `balanced`.
     """
 
-    head: Literal["logistic", "mlp", "temporal"] = "temporal"
+    head: Literal["logistic", "mlp", "temporal", "mllib", "finetune"] = "temporal"
     workers: PositiveInt = 2
     epochs: PositiveInt = 40
-    patience: PositiveInt = 8
+    patience: PositiveInt | None = 8
     batch_size: PositiveInt = 64
     lr: Tunable = TUNED
     penalty: Tunable = TUNED
@@ -132,12 +218,22 @@ class Training(Section):
     dropout: Tunable = 0.0
     hidden: PositiveInt = 64
     window_s: float = Field(1.0, ge=0)
+    balanced: bool = True
     refit: bool = False
+    max_iter: PositiveInt = 100
     seed: int = 0
+    finetune: Finetune = Finetune()
+    augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _mllib_takes_numbers(self):
+        if self.head == "mllib" and self.penalty == TUNED:
+            raise ValueError(f"penalty is `{TUNED}`, but mllib's trials would need Spark within Spark: give a number")
+        return self
 
     def tuned_names(self) -> list[str]:
         """Names of the parameters left to the tuning stage."""
-        return sorted(name for name, value in self if value == TUNED)
+        return [] if self.head == "mllib" else sorted(name for name, value in self if value == TUNED)
 
 
 class Range(Section):
@@ -218,6 +314,12 @@ class Recipe(Section):
             raise ValueError(f"training.{missing[0]} is `{TUNED}` but tuning.space has no range for it")
         return self
 
+    @model_validator(mode="after")
+    def _motion_is_not_trained(self):
+        if self.training.head == "finetune" and "motion" in self.features.parts:
+            raise ValueError("features.parts has motion, which finetune cannot train: leave mean, max or both")
+        return self
+
     @property
     def registered_name(self) -> str:
         """The model's name in the registry."""
@@ -270,14 +372,17 @@ def _read(path: Path) -> dict:
 
 
 def _explain(error: ValidationError, origin: str, name: str) -> tuple[str, str]:
-    first = error.errors()[0]
+    # A key that is missing may only be misspelt: the unknown one says more.
+    errors = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    first = errors[0]
     where = [str(part) for part in first["loc"]]
     key = ".".join(["recipes", name, *where])
     if first["type"] == "extra_forbidden":
         section = _section(where[:-1])
         known = [field for field in section.model_fields if field != "name"] if section else []
         return f"{origin}: unknown parameter {key}", nearest(where[-1], known)
-    return f"{origin}: {key} = {first['input']!r}: {first['msg']}", "give it a value of that form"
+    value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+    return f"{origin}: {key}{value}: {first['msg']}", "give it a value of that form"
 
 
 def _section(where: list[str]) -> type[Section] | None:

@@ -45,6 +45,7 @@ def spark_session(name: str, cores: int | None = None) -> Iterator[Any]:
         "spark.local.dir": str(paths.state("spark")),
         "spark.sql.warehouse.dir": str(paths.state("spark", "warehouse")),
         "spark.executorEnv.OMP_NUM_THREADS": "1",
+        **{f"spark.executorEnv.{name}": value for name, value in _for_workers().items()},
         "spark.python.worker.reuse": "true",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1",
         **(local if master.startswith("local") else {}),
@@ -58,6 +59,12 @@ def spark_session(name: str, cores: int | None = None) -> Iterator[Any]:
         yield session
     finally:
         session.stop()
+
+
+def _for_workers() -> dict[str, str]:
+    """What workers elsewhere must know too: where the workspace, its mirror and caches lie on the shared disk."""
+    told = {name: value for name, value in os.environ.items() if name.startswith("SIGHTLINE_")}
+    return told | {"SIGHTLINE_WORKSPACE": str(paths.workspace())}
 
 
 def map_items(

@@ -25,16 +25,24 @@ def _schema(*fields: tuple) -> pa.Schema:
 
 
 NULL = True
-i32, i64, f32, text = pa.int32(), pa.int64(), pa.float32(), pa.string()
+i32, i64, f32, f64, text = pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.string()
 
 # One row per picture or video. `name` is the path below the source's folder; `pts` fields count `time_base` ticks.
+# `orientation` is the EXIF value as stored (sizes are those of the upright picture); `near_group` names the first asset
+# of a group of near-duplicates; a video may be decoded in parts that begin at the key frames `segment_pts`, whose
+# numbers are `segment_index` (null: only as a whole).
 CATALOG = _schema(
     ("asset_id", text), ("uri", text), ("name", text), ("kind", text), ("status", text), ("reason", text, NULL),
     ("sha256", text), ("bytes", i64), ("codec", text, NULL), ("width", i32, NULL), ("height", i32, NULL),
     ("frame_count", i64, NULL), ("first_pts", i64, NULL), ("last_pts", i64, NULL),
     ("time_base_num", i64, NULL), ("time_base_den", i64, NULL), ("rate_num", i64, NULL), ("rate_den", i64, NULL),
     ("captured_at", text, NULL), ("exif", text, NULL),
-    ("brightness", f32, NULL), ("contrast", f32, NULL), ("sharpness", f32, NULL), ("split", text, NULL),
+    ("camera_make", text, NULL), ("camera_model", text, NULL), ("lens", text, NULL), ("exposure_s", f64, NULL),
+    ("f_number", f64, NULL), ("iso", i64, NULL), ("focal_length_mm", f64, NULL), ("orientation", i32, NULL),
+    ("latitude", f64, NULL), ("longitude", f64, NULL), ("altitude_m", f64, NULL), ("site", text, NULL),
+    ("brightness", f32, NULL), ("contrast", f32, NULL), ("sharpness", f32, NULL), ("saturation", f32, NULL),
+    ("perceptual_hash", i64, NULL), ("near_group", text, NULL),
+    ("segment_pts", pa.list_(i64), NULL), ("segment_index", pa.list_(i64), NULL), ("split", text, NULL),
 )  # fmt: skip
 
 # Frame labels, intervals, boxes and tracks: the same row with more or fewer columns filled. Boxes in source pixels.
@@ -51,10 +59,12 @@ FRAMES = _schema(
     ("brightness", f32), ("contrast", f32), ("sharpness", f32), ("perceptual_hash", pa.int64()),
 )  # fmt: skip
 
-# Scores. `prob_<class>` columns are appended by `predictions_schema`.
+# Scores. `site`, `light` and `camera`: the slices that the asset belongs to. `prob_<class>` columns are appended by
+# `predictions_schema`.
 PREDICTIONS = _schema(
     ("uri", text), ("asset_id", text), ("frame_index", i64), ("pts", i64), ("timestamp_s", pa.float64()),
     ("label", text, NULL), ("prediction", text), ("score", f32), ("model_version", text),
+    ("site", text, NULL), ("light", text, NULL), ("camera", text, NULL),
 )  # fmt: skip
 
 # What was refused: a file or a line of a file, and why.
@@ -154,6 +164,14 @@ def shards(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise SightlineError(f"{folder}: the table is not there", "run the stage that writes it, or `dvc repro`")
     return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+
+
+def shard_asset(path: str | Path) -> str:
+    """The asset whose frames a shard of frames or features holds; `pictures` for a group of pictures.
+
+    A video's shard is named ASSET_ID, or ASSET_ID-00000, ASSET_ID-00001 ... where it is decoded in segments.
+    """
+    return Path(path).stem.partition("-")[0]
 
 
 def read_table(folder: str | Path, columns: list[str] | None = None) -> pa.Table:

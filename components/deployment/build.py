@@ -56,7 +56,7 @@ def build_bundle(recipe: Recipe, data: Path, folder: Path, metrics: dict[str, fl
         recipe=recipe.name,
         classes=recipe.task.classes,
         positive=recipe.task.positive,
-        threshold=float(model.meta["threshold"]),
+        threshold=model.meta["threshold"],
         height=height,
         width=width,
         max_side=recipe.frames.max_side,

@@ -17,10 +17,15 @@ def curve(
     point: tuple[float, float],
     chance: tuple[tuple[float, float], tuple[float, float]],
     describes: str,
+    others: Sequence[Sequence[tuple[float, float, float]]] = (),
 ) -> str:
-    """A curve in the unit square. rows: (x, y, threshold); point: where the model decides; chance: ends of a line."""
-    shown = thin(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
-    path = "M" + "L".join(f"{_x(x):.1f} {_y(y):.1f}" for x, y in shown)
+    """A curve in the unit square. rows: (x, y, threshold); point: where the model decides; chance: ends of a line.
+
+    `others`: rows of more curves, drawn faint behind it.
+    """
+    shown = _thinned(rows)
+    path = _path(shown)
+    faint = "".join(f'<path class="other" d="{_path(_thinned(other))}"/>' for other in others)
     ticks = [0, 0.25, 0.5, 0.75, 1]
     grid = "".join(
         f'<path class="grid" d="M{_x(t):.1f} {_y(0):.1f}V{_y(1):.1f}M{_x(0):.1f} {_y(t):.1f}H{_x(1):.1f}"/>'
@@ -34,13 +39,21 @@ def curve(
         f'aria-label="{escape(describes)}">{grid}'
         f'<path class="chance" d="M{_x(x1):.1f} {_y(y1):.1f}L{_x(x2):.1f} {_y(y2):.1f}"/>'
         f'<path class="area" d="{path}L{_x(shown[-1][0]):.1f} {_y(0):.1f}L{_x(shown[0][0]):.1f} {_y(0):.1f}Z"/>'
-        f'<path class="line" d="{path}"/>'
+        f'{faint}<path class="line" d="{path}"/>'
         f'<circle class="point" cx="{_x(point[0]):.1f}" cy="{_y(point[1]):.1f}" r="5"/>'
         f'<text class="axis" x="{_x(0.5):.1f}" y="{TOP + SIDE + 34}" text-anchor="middle">{escape(across)}</text>'
         f'<text class="axis" transform="translate(12 {_y(0.5):.1f}) rotate(-90)" text-anchor="middle">'
         f"{escape(up)}</text>"
         "</svg>"
     )
+
+
+def _thinned(rows: Sequence[tuple[float, float, float]]) -> list[tuple[float, float]]:
+    return thin(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{_x(x):.1f} {_y(y):.1f}" for x, y in points)
 
 
 def _x(value: float) -> float:
@@ -56,10 +69,10 @@ def timeline(
     scores: np.ndarray,
     span: float,
     truth: Sequence[tuple[float, float]],
-    threshold: float,
+    threshold: float | None,
     describes: str,
 ) -> str:
-    """Scores over `span` seconds: the line, the stretches labelled positive behind it, the threshold across it."""
+    """Scores over `span` seconds: the line, the marked stretches behind it, the threshold across it if there is one."""
     at = np.clip(seconds / span, 0, 1) * WIDTH
     height = HEIGHT * (1 - np.asarray(scores, dtype=np.float64))
     points = thin(at, height)
@@ -70,12 +83,12 @@ def timeline(
         f'width="{max(1.0, WIDTH * (end - begin) / span):.1f}" y="0" height="4"/>'
         for begin, end in truth
     )
-    level = HEIGHT * (1 - threshold)
+    level = None if threshold is None else HEIGHT * (1 - threshold)
+    across = "" if level is None else f'<path class="threshold" d="M0 {level:.1f}H{WIDTH}"/>'
     return (
         f'<svg class="timeline" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(describes)}">{bands}'
-        f'<path class="threshold" d="M0 {level:.1f}H{WIDTH}"/>'
-        f'<path class="area" d="{line}V{HEIGHT}H{points[0][0]:.1f}Z"/><path class="line" d="{line}"/></svg>'
+        f'{across}<path class="area" d="{line}V{HEIGHT}H{points[0][0]:.1f}Z"/><path class="line" d="{line}"/></svg>'
     )
 
 

@@ -53,7 +53,8 @@
       open(one.asset, one.t);
       for (const pin of strip.querySelectorAll(".pin")) pin.classList.toggle("now", +pin.dataset.moment === rank);
     }
-    caption.textContent = `Moment ${rank} of ${moments.length}${one.picture ? "" : ` at ${clock(one.t)}`}: ${one.caption}`;
+    const noun = one.picture ? "Picture" : "Moment", when = one.picture ? "" : ` at ${clock(one.t)}`;
+    caption.textContent = `${noun} ${rank} of ${moments.length}${when}: ${one.caption}`;
     previous.disabled = rank === 1; next.disabled = rank === moments.length;
     if (location.hash !== `#moment-${rank}`) history.replaceState(null, "", `#moment-${rank}`);
   }

@@ -1,148 +1,122 @@
 """The report: one HTML page with everything inside but the videos, which lie beside it."""
 
-import base64
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from sklearn.metrics import auc
 
-from components.core.media import decode_picture, encode_jpeg, fit
-from components.core.recipe import Recipe
-from components.evaluation import charts, scores
-from components.evaluation.moments import Moment
-from components.evaluation.scores import Scored
-from components.tasks.classification.labels import UNLABELLED
+from components.evaluation import cards, charts, curves, matrix, scores, slices
+from components.evaluation.content import Content, clock, share
+from components.evaluation.tiles import tiles
 
-THUMBNAIL, PICTURE = 400, 1280  # longest side in pixels: a moment of a video; a picture, which has no player
 MOST_TIMELINES = 60
-
-
-@dataclass(frozen=True)
-class Content:
-    """What the report shows. `jpegs`: the encoded frame of each moment; `model`: its version (12 hex digits)."""
-
-    recipe: Recipe
-    assets: list[Scored]
-    metrics: dict
-    moments: list[Moment]
-    jpegs: list[bytes]
-    model: str
 
 
 def render(content: Content) -> str:
     """The page. The same content gives the same text: it names no time, machine or path."""
-    task, figures = content.recipe.task, content.metrics
-    positions = {asset.asset_id: i for i, asset in enumerate(content.assets)}
-    rows = scores.video_rows(content.assets)
-    held = {content.assets[moment.asset].asset_id for moment in content.moments}
-    rows.sort(key=lambda row: row["asset_id"] not in held)  # those with moments first, else the order stays
-    videos = [_video(content, content.assets[positions[row["asset_id"]]], row) for row in rows[:MOST_TIMELINES]]
-    moments = [_moment(content, moment) for moment in content.moments]
+    groups = cards.groups(content)
+    found = sorted((card for group in groups for _, part in group["parts"] for card in part), key=_rank)
+    rows = [] if content.pictures else _videos(content)
     told, shown = ("rank", "asset", "t", "caption", "alt", "picture"), ("name", "src", "span")
     data = {
-        "moments": [{key: moment[key] for key in told} for moment in moments],
-        "videos": {video["asset"]: {key: video[key] for key in shown} for video in videos if video["src"]},
+        "moments": [{key: card[key] for key in told} for card in found],
+        "videos": {row["asset"]: {key: row[key] for key in shown} for row in rows if row["src"]},
     }
-    roc, precision_recall = scores.roc_rows(content.assets), scores.precision_recall_rows(content.assets)
-    false_rate = _share(figures["false_positives"], figures["false_positives"] + figures["true_negatives"])
-    share = _share(figures["true_positives"] + figures["false_negatives"], figures["labelled_frames"])
-    page = _template()(
-        "report.html",
-        task=task, m=figures, model=content.model, name=content.recipe.name, moments=moments, videos=videos,
-        left_out=len(rows) - len(videos), confusion=_confusion(content), positive_share=share,
-        gap=content.recipe.evaluation.gap_s, all_videos=all(asset.kind == "video" for asset in content.assets),
-        roc=Markup(charts.curve(
-            roc, "false positive rate", "true positive rate", (false_rate, figures["recall"]), ((0, 0), (1, 1)),
-            f"ROC curve; the area under it is {figures['frame_auc']:.3f}. At the threshold, {figures['recall']:.0%} of "
-            f"the {task.positive} frames are found and {false_rate:.0%} of the others are called so too.",
-        )),
-        precision_recall=Markup(charts.curve(
-            precision_recall, "recall", "precision", (figures["recall"], figures["precision"]),
-            ((0, share), (1, share)),
-            f"Precision over recall; average precision {figures['average_precision']:.3f}. At the threshold, precision "
-            f"is {figures['precision']:.2f} and recall {figures['recall']:.2f}; by chance, precision is {share:.2f}.",
-        )),
-        data=Markup(_script_json(data)),
+    environment = _environment()
+    page = environment.get_template("report.html").render(
+        c=content, task=content.recipe.task, m=content.metrics, name=content.recipe.name, clock=clock,
+        tiles=tiles(content), groups=groups, videos=rows, marks=cards.marks(content),
+        left_out=len(content.assets) - len(rows), positive_share=_positive_share(content),
+        slices=slice_tables(content), constant=_constant(content), missing=_missing(content),
+        roc=Markup(roc(content)), precision_recall=Markup(precision_recall(content)),
+        confusion=Markup(confusion(content)), data=Markup(_script_json(data)),
     )  # fmt: skip
     return page.rstrip() + "\n"
 
 
-def _video(content: Content, asset: Scored, row: dict) -> dict:
-    task, span = content.recipe.task, max(asset.duration, float(asset.seconds[-1]), 1e-9)
-    here = [moment for moment in content.moments if content.assets[moment.asset] is asset]
-    truth = scores.positive_stretches(asset)
-    said = ", ".join(f"{clock(begin)} to {clock(end)}" for begin, end in truth[:8]) or "nowhere"
-    describes = (
-        f"Score over time of {asset.name}: highest {row['top_score']:.2f} at {clock(row['top_time_s'])}; "
-        f"labelled {task.positive}: {said}{' and more' if len(truth) > 8 else ''}."
-    )
-    single = len(asset.pts) < 2
-    drawing = charts.timeline(asset.seconds, asset.scores, span, truth, content.metrics["threshold"], describes)
-    return row | {
-        "asset": asset.asset_id,
-        "span": span,
-        "length": clock(asset.duration),
-        "src": f"videos/{asset.asset_id}.mp4" if here and asset.kind == "video" else None,
-        "timeline": None if single else Markup(drawing),
-        "pins": [{"rank": moment.rank, "left": f"{100 * moment.seconds / span:.2f}"} for moment in here],
-    }
+def _rank(card: dict) -> int:
+    return card["rank"]
 
 
-def _moment(content: Content, moment: Moment) -> dict:
-    asset, task = content.assets[moment.asset], content.recipe.task
-    label, video = asset.labels[moment.row], asset.kind == "video"
-    truth = "not labelled" if label == UNLABELLED else f"labelled {task.classes[label]}"
-    verdict = "unknown" if label == UNLABELLED else "right" if label == asset.positive else "wrong"
-    where = f"{asset.name} at {clock(moment.seconds)}" if video else asset.name
-    source = decode_picture(content.jpegs[moment.rank - 1])
-    picture = fit(source, THUMBNAIL if video else PICTURE)
-    return {
-        "rank": moment.rank,
-        "asset": asset.asset_id,
-        "t": moment.seconds,
-        "score": moment.score,
-        "clock": clock(moment.seconds) if video else "",
-        "name": asset.name,
-        "truth": truth,
-        "verdict": verdict,
-        "called": moment.score >= content.metrics["threshold"],
-        "caption": f"score {moment.score:.3f}, {truth}",
-        "alt": f"Frame of {where}; score {moment.score:.2f}, {truth}.",
-        "href": f"videos/{asset.asset_id}.mp4#t={moment.seconds:.3f}" if video else None,
-        "thumbnail": Markup("data:image/jpeg;base64," + base64.b64encode(encode_jpeg(picture, 82)).decode()),
-        "picture": not video,
-    }
+def _videos(content: Content) -> list[dict]:
+    """The first rows of videos, those with moments before the others."""
+    by_id = {asset.asset_id: asset for asset in content.assets}
+    held = {content.assets[moment.asset].asset_id for moment in content.moments}
+    rows = sorted(scores.video_rows(content.assets), key=lambda row: row["asset_id"] not in held)
+    return [cards.video_row(content, by_id[row["asset_id"]], row) for row in rows[:MOST_TIMELINES]]
 
 
-def _confusion(content: Content) -> list[dict]:
-    """A row per actual class: its name and a cell per called class with count and share of the row."""
-    classes = content.recipe.task.classes
-    counts = np.zeros((len(classes), len(classes)), np.int64)
-    for asset in content.assets:
-        keep = asset.labels != UNLABELLED
-        np.add.at(counts, (asset.labels[keep], asset.called[keep]), 1)
+def _positive_share(content: Content) -> float:
+    m = content.metrics
+    return share(m.get("true_positives", 0) + m.get("false_negatives", 0), m["labelled_frames"])
+
+
+def roc(content: Content) -> str:
+    """The ROC curve as SVG; of many classes without a positive one the micro-average, and each class's faintly."""
+    m, rows = content.metrics, curves.roc_rows(content.assets)
+    positive = content.recipe.task.positive
+    if positive is None:
+        wrong = share(m["labelled_frames"] - int(content.counts.trace()), m["labelled_frames"])
+        point = wrong / (len(content.recipe.task.classes) - 1), m["accuracy"]
+        area = auc([row[0] for row in rows], [row[1] for row in rows])
+        says = f"ROC curve over all classes; the area under it is {area:.3f}. Behind it, faint, one of each class."
+    else:
+        point = share(m["false_positives"], m["false_positives"] + m["true_negatives"]), m["recall"]
+        says = (
+            f"ROC curve; the area under it is {m['frame_auc']:.3f}. As called, {m['recall']:.0%} of the {positive} "
+            f"{content.unit}s are found and {point[0]:.0%} of the others are called so too."
+        )
+    others = list(curves.class_roc_rows(content.assets).values()) if positive is None else []
+    return charts.curve(rows, "false positive rate", "true positive rate", point, ((0, 0), (1, 1)), says, others)
+
+
+def precision_recall(content: Content) -> str:
+    """Precision over recall as SVG; without a positive class the micro-average, and each class's faintly."""
+    m, rows = content.metrics, curves.precision_recall_rows(content.assets)
+    if content.recipe.task.positive is None:
+        point, chance = (m["accuracy"], m["accuracy"]), 1 / len(content.recipe.task.classes)
+        says = f"Precision over recall, over all classes; as called both are {m['accuracy']:.2f}."
+        others = list(curves.class_precision_recall_rows(content.assets).values())
+    else:
+        point, chance, others = (m["recall"], m["precision"]), _positive_share(content), []
+        says = (
+            f"Precision over recall; average precision {m['average_precision']:.3f}. As called, precision is "
+            f"{m['precision']:.2f} and recall {m['recall']:.2f}; by chance, precision is {chance:.2f}."
+        )
+    return charts.curve(rows, "recall", "precision", point, ((0, chance), (1, chance)), says, others)
+
+
+def confusion(content: Content) -> str:
+    """The confusion matrix as SVG."""
+    right, count = int(content.counts.trace()), content.metrics["labelled_frames"]
+    said = "; ".join(f"{content.called(pair)} {pair.count} times" for pair in content.pairs)
+    describes = f"Confusion matrix of {count} {content.unit}s, {right} of them called rightly. {said}"
+    return matrix.picture(content.counts, content.recipe.task.classes, describes.strip())
+
+
+def slice_tables(content: Content) -> list[dict]:
+    """A table for each dimension with two slices or more: title, rows (slice and figures)."""
+    titles = {"site": "By site", "light": "By day and night", "camera": "By camera"}
     return [
-        {"name": name, "cells": [{"count": int(n), "share": _share(int(n), int(row.sum())), "right": i == j}
-                                 for j, n in enumerate(row)]}
-        for i, (name, row) in enumerate(zip(classes, counts, strict=True))
-    ]  # fmt: skip
+        {"title": titles[dimension], "rows": [{"slice": name, **figures} for name, figures in found.items()]}
+        for dimension, found in content.metrics.get("slices", {}).items()
+    ]
 
 
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
+def _constant(content: Content) -> list[str]:
+    """What all test assets have in common, of the slices' dimensions, in words."""
+    words = {"site": "of site {}", "light": "taken by {}", "camera": "by camera {}"}
+    kinds = [asset.slices for asset in content.assets]
+    found = [(dimension, list(slices.parts(kinds, dimension))) for dimension in slices.DIMENSIONS]
+    return [words[dimension].format(names[0]) for dimension, names in found if len(names) == 1]
 
 
-def clock(seconds: float) -> str:
-    """Seconds as a player shows them: 7.4 -> 0:07.4, 3725.0 -> 1:02:05.0."""
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
+def _missing(content: Content) -> list[str]:
+    """Names of the classes without a labelled frame here."""
+    return [row["class"] for row in content.classes if not row["frames"]]
 
 
 def _script_json(value: object) -> str:
@@ -152,9 +126,16 @@ def _script_json(value: object) -> str:
 
 
 @cache
-def _template() -> Callable[..., str]:
-    """A function (file, **values) -> text of a template beside this file; values are escaped unless they are Markup."""
+def _environment() -> Environment:
+    """The templates beside this file; values are escaped unless they are Markup; css and js are the page's own."""
     folder = Path(__file__).parent
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    inline = {"css": Markup((folder / "report.css").read_text()), "js": Markup((folder / "report.js").read_text())}
-    return lambda file, **values: environment.from_string((folder / file).read_text()).render(**inline, **values)
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["css"] = Markup((folder / "report.css").read_text())
+    environment.globals["js"] = Markup((folder / "report.js").read_text())
+    return environment

@@ -1,7 +1,7 @@
-"""What the scores of the held-out assets say: predictions, metrics, curves, confusion, a row per video. Pure."""
+"""What the scores of the held-out assets say: predictions, metrics, a row per asset. Pure."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
@@ -9,8 +9,9 @@ import numpy as np
 from sklearn import metrics
 
 from components.core.recipe import Task
+from components.evaluation.slices import asset_slices, near_duplicates, slice_metrics
 from components.tasks.classification.labels import UNLABELLED
-from components.tasks.classification.metrics import called_classes, frame_metrics
+from components.tasks.classification.metrics import MANY, called_classes, frame_metrics
 from components.tasks.classification.samples import Samples
 
 
@@ -18,7 +19,8 @@ from components.tasks.classification.samples import Samples
 class Scored:
     """One asset's sampled frames in pts order. All arrays have N rows; `labels` are class indices or UNLABELLED.
 
-    probabilities (N, C) float32; called (N,) class indices; scores: the positive class's column.
+    probabilities (N, C) float32; called (N,) class indices; positive: the positive class's index, or None; slices: the
+    asset's part of each of `slices.DIMENSIONS`.
     """
 
     asset_id: str
@@ -35,12 +37,20 @@ class Scored:
     labels: np.ndarray
     probabilities: np.ndarray
     called: np.ndarray
-    positive: int
+    positive: int | None
+    slices: dict[str, str | None] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def scores(self) -> np.ndarray:
-        """Probability of the positive class, (N,) float32."""
+        """Probability of the positive class, or without one of the class called; (N,) float32."""
+        if self.positive is None:
+            return self.probabilities[np.arange(len(self.called)), self.called]
         return self.probabilities[:, self.positive]
+
+    @cached_property
+    def wrong(self) -> np.ndarray:
+        """(N,) bool: labelled, and called another class."""
+        return (self.labels != UNLABELLED) & (self.called != self.labels)
 
     @cached_property
     def seconds(self) -> np.ndarray:
@@ -55,11 +65,11 @@ class Scored:
 
 
 def scored_assets(
-    samples: Samples, probabilities: np.ndarray, catalog: Iterable[dict], task: Task, threshold: float
+    samples: Samples, probabilities: np.ndarray, catalog: Iterable[dict], task: Task, threshold: float | None
 ) -> list[Scored]:
     """The samples asset by asset, in the order of asset ids, with what the catalog says of each."""
     rows = {row["asset_id"]: row for row in catalog if row["status"] == "ok"}
-    positive = task.classes.index(task.positive)
+    positive = task.positive_index
     called = called_classes(probabilities, positive, threshold)
     found = []
     for index, asset in enumerate(samples.asset_ids):
@@ -70,6 +80,7 @@ def scored_assets(
                 Fraction(row["time_base_num"] or 1, row["time_base_den"] or 1),
                 row["first_pts"] or 0, row["last_pts"] or 0, samples.frame_ids[at], samples.frame_index[at],
                 samples.pts[at], samples.labels[at], probabilities[at], called[at], positive,
+                asset_slices(row),
             )
         )  # fmt: skip
     return sorted(found, key=lambda asset: asset.asset_id)
@@ -82,7 +93,7 @@ def prediction_rows(assets: list[Scored], task: Task, model_version: str) -> lis
             "uri": asset.uri, "asset_id": asset.asset_id, "frame_index": int(asset.frame_index[i]),
             "pts": int(asset.pts[i]), "timestamp_s": float(asset.seconds[i]), "label": _name(task, asset.labels[i]),
             "prediction": task.classes[asset.called[i]], "score": float(asset.scores[i]),
-            "model_version": model_version,
+            "model_version": model_version, **asset.slices,
             **{f"prob_{name}": float(value) for name, value in zip(task.classes, asset.probabilities[i], strict=True)},
         }
         for asset in assets
@@ -94,27 +105,49 @@ def _name(task: Task, label: int) -> str | None:
     return None if label == UNLABELLED else task.classes[label]
 
 
-def _labelled(assets: list[Scored]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def labelled(assets: Sequence[Scored]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """labels (N,), probabilities (N, C), called (N,) of the labelled frames."""
     kept = [(asset, asset.labels != UNLABELLED) for asset in assets]
     parts = [(asset.labels[keep], asset.probabilities[keep], asset.called[keep]) for asset, keep in kept]
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def test_metrics(assets: list[Scored], threshold: float) -> dict[str, float | int]:
+def measured(assets: list[Scored], catalog: list[dict], threshold: float | None) -> dict:
+    """What metrics.json holds: `test_metrics`, `near_duplicates_in_train`, and where there are any, `slices`."""
+    usable = [row for row in catalog if row["status"] == "ok"]
+    here = {asset.asset_id for asset in assets}
+    test = [row for row in usable if row["asset_id"] in here]
+    train = [row for row in usable if row["split"] == "train"]
+    slices = slice_metrics(assets, threshold)
+    return {
+        **test_metrics(assets, threshold),
+        "near_duplicates_in_train": near_duplicates(test, train),
+        **({"slices": slices} if slices else {}),
+    }
+
+
+def test_metrics(assets: list[Scored], threshold: float | None) -> dict[str, float | int]:
     """`frame_metrics` of the labelled frames at this threshold, and counts: frames, assets, true and false calls.
 
-    Raises SightlineError where no or every labelled frame is of the positive class.
+    Without a positive class there are no threshold and no true and false calls; where there are figures over classes,
+    `classes` is the number of those that occur. Raises SightlineError where the labels are of one side only.
     """
-    labels, probabilities, called = _labelled(assets)
+    labels, probabilities, called = labelled(assets)
     positive = assets[0].positive
-    truth, call = labels == positive, called == positive
-    return {
-        **frame_metrics(labels, probabilities, positive, threshold),
-        "threshold": float(threshold),
+    figures: dict[str, float | int] = dict(frame_metrics(labels, probabilities, positive, threshold))
+    if MANY[0] in figures:
+        figures["classes"] = len(np.unique(labels))
+    if positive is not None:
+        figures["threshold"] = float(threshold)
+    figures |= {
         "assets": len(assets),
         "frames": sum(len(asset.pts) for asset in assets),
         "labelled_frames": len(labels),
+    }
+    if positive is None:
+        return figures
+    truth, call = labels == positive, called == positive
+    return figures | {
         "true_positives": int(np.sum(truth & call)),
         "false_positives": int(np.sum(~truth & call)),
         "true_negatives": int(np.sum(~truth & ~call)),
@@ -125,42 +158,34 @@ def test_metrics(assets: list[Scored], threshold: float) -> dict[str, float | in
 test_metrics.__test__ = False  # pytest: not a test
 
 
-def roc_rows(assets: list[Scored]) -> list[tuple[float, float, float]]:
-    """(false positive rate, true positive rate, threshold) from (0, 0, inf) to (1, 1)."""
-    labels, probabilities, _ = _labelled(assets)
-    truth, scores = labels == assets[0].positive, probabilities[:, assets[0].positive]
-    return [tuple(map(float, row)) for row in zip(*metrics.roc_curve(truth, scores), strict=True)]
-
-
-def precision_recall_rows(assets: list[Scored]) -> list[tuple[float, float, float]]:
-    """(recall, precision, threshold), recall falling from 1 to 0; at the last, threshold inf, nothing is called."""
-    labels, probabilities, _ = _labelled(assets)
-    truth, scores = labels == assets[0].positive, probabilities[:, assets[0].positive]
-    precision, recall, thresholds = metrics.precision_recall_curve(truth, scores, drop_intermediate=True)
-    return [tuple(map(float, row)) for row in zip(recall, precision, np.append(thresholds, np.inf), strict=True)]
-
-
-def confusion_rows(assets: list[Scored], task: Task) -> list[tuple[str, str]]:
-    """(actual, predicted) class names, a row per labelled frame, sorted: the form of DVC's confusion template."""
-    labels, _, called = _labelled(assets)
-    return sorted((task.classes[actual], task.classes[call]) for actual, call in zip(labels, called, strict=True))
-
-
 def video_rows(assets: list[Scored]) -> list[dict]:
-    """A row per asset, the highest score first: name, counts, frame_auc and average_precision (None where the labels
-    are of one side), top_score and top_time_s."""
-    return [_video_row(asset) for asset in sorted(assets, key=lambda asset: (-asset.scores.max(), asset.name))]
+    """A row per asset with name, frames, labelled, and:
+
+    with a positive class, the highest score first: positives, frame_auc and average_precision (None where the labels
+    are of one side), top_score and top_time_s; without one, those with the most wrong calls first: wrong, accuracy
+    (None where nothing is labelled), and score, the mean probability of what was called.
+    """
+    if assets[0].positive is None:
+        return sorted(map(_called_row, assets), key=lambda row: (-row["wrong"], -row["score"], row["name"]))
+    return [_ranked_row(asset) for asset in sorted(assets, key=lambda asset: (-asset.scores.max(), asset.name))]
 
 
-def _video_row(asset: Scored) -> dict:
+def _asset_row(asset: Scored) -> dict:
+    known = int((asset.labels != UNLABELLED).sum())
+    return {"asset_id": asset.asset_id, "name": asset.name, "frames": len(asset.pts), "labelled": known}
+
+
+def _called_row(asset: Scored) -> dict:
+    row, wrong = _asset_row(asset), int(asset.wrong.sum())
+    accuracy = 1 - wrong / row["labelled"] if row["labelled"] else None
+    return row | {"wrong": wrong, "accuracy": accuracy, "score": float(asset.scores.mean(dtype=np.float64))}
+
+
+def _ranked_row(asset: Scored) -> dict:
     keep = asset.labels != UNLABELLED
     truth, scores = asset.labels[keep] == asset.positive, asset.scores[keep]
     both, top = bool(truth.any() and not truth.all()), int(np.argmax(asset.scores))
-    return {
-        "asset_id": asset.asset_id,
-        "name": asset.name,
-        "frames": len(asset.pts),
-        "labelled": int(keep.sum()),
+    return _asset_row(asset) | {
         "positives": int(truth.sum()),
         "frame_auc": float(metrics.roc_auc_score(truth, scores)) if both else None,
         "average_precision": float(metrics.average_precision_score(truth, scores)) if both else None,
@@ -169,10 +194,11 @@ def _video_row(asset: Scored) -> dict:
     }
 
 
-def positive_stretches(asset: Scored) -> list[tuple[float, float]]:
-    """Stretches labelled positive, as (begin, end) seconds: from a run's first frame to the frame after its last."""
-    truth = np.concatenate([[False], asset.labels == asset.positive, [False]])
-    edges = np.flatnonzero(np.diff(truth))
+def marked_stretches(asset: Scored) -> list[tuple[float, float]]:
+    """Stretches labelled positive, or without a positive class called wrongly, as (begin, end) seconds: from a run's
+    first frame to the frame after its last."""
+    marked = asset.wrong if asset.positive is None else asset.labels == asset.positive
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]])))
     end = max(asset.duration, float(asset.seconds[-1]))
     times = np.append(asset.seconds, end)
     return [(float(times[begin]), float(times[stop])) for begin, stop in edges.reshape(-1, 2)]

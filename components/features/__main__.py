@@ -1,7 +1,8 @@
-"""frames -> features: one vector per frame, by the recipe's backbone, on Spark."""
+"""frames -> features: one vector per frame, by the recipe's backbone and the engine chosen, on Spark."""
 
 import sys
 
+import pyarrow.parquet as pq
 import torch
 
 from components.core import media, paths, tables
@@ -11,30 +12,43 @@ from components.core.recipe import Recipe
 from components.core.spark import map_items, spark_session
 from components.core.stage import run_stage
 from components.core.workcache import publish, sealed, work_key, work_path
-from components.features import extract
-from components.tasks import backbones, featurizer, motion
+from components.features import chunks, extract
+from components.tasks import backbones, engines, featurizer, motion
+from components.tasks.engines.choice import planned
+
+CODE = (extract, chunks, featurizer, motion, media, engines, *engines.MODULES, *backbones.MODULES)
 
 
 def main(recipe: Recipe) -> None:
+    """Writes the features table. Raises SightlineError where the backbone, its weights or the engine cannot be had."""
     frames = tables.shards(paths.data(recipe.name, "frames"))
     if not frames:
         raise SightlineError(f"{paths.data(recipe.name, 'frames')}: no frames", "see what the frames stage printed")
-    params = recipe.features.model_dump_json()
-    # Loaded here first: weights that cannot be had are one clear message, and part of every key by their digest.
-    weights = featurizer.build_featurizer(recipe.features).weights_digest
-    code = (extract, featurizer, backbones, motion, media)
-    made_of = [params, weights, media.ENGINE, torch.__version__]
-    targets = {file: work_path("features", work_key(file_sha256(file), made_of, *code)) for file in frames}
-    todo = [
-        {"frames": str(file), "target": str(target), "params": params, "bytes": file.stat().st_size}
-        for file, target in targets.items()
-        if sealed(target) is None
-    ]
+    around = extract.neighbours(frames)
+    pictures = sum(pq.read_metadata(file).num_rows for file in frames)
+    # Weights and engine are settled here first: what cannot be had is one clear message, and both are in every key.
+    plan = planned(recipe.features, pictures)
+    digests = {file: file_sha256(file) for file in frames}
+    made_of = [plan.params.model_dump(mode="json"), plan.digest, plan.name, torch.__version__, media.ENGINE]
+    targets = {}
+    for file in frames:
+        beside = [digests[other] if other else None for other in around[file]] if plan.needs_neighbours else []
+        targets[file] = work_path("features", work_key(digests[file], [*made_of, *beside], *CODE))
+    todo = [file for file in frames if sealed(targets[file]) is None]
     if todo:
+        text = plan.ready().text()
+        items = [_item(file, targets[file], around[file], text) for file in todo]
         with spark_session("features") as spark:
-            map_items(spark, todo, extract.extract, f"features@{recipe.name}", "shards", weight="bytes")
+            map_items(spark, items, extract.extract, f"features@{recipe.name}", "shards", weight="bytes")
     publish(paths.data(recipe.name, "features"), {file.stem: target for file, target in targets.items()})
-    print(f"features@{recipe.name}: {len(frames)} shards, {len(todo)} of them new, by {recipe.features.backbone}")
+    made = f"{len(frames)} shards, {len(todo)} of them new"
+    print(f"features@{recipe.name}: {made}, {recipe.features.backbone} by {plan.name}")
+
+
+def _item(file, target, around, plan: str) -> dict:
+    before, after = (str(other) if other else None for other in around)
+    sides = {"frames": str(file), "before": before, "after": after, "target": str(target)}
+    return sides | {"plan": plan, "bytes": file.stat().st_size}
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Frames: catalog -> sampled frames as JPEG rows, a shard per video."""
+"""Frames: catalog -> sampled frames as JPEG rows, a shard per video or segment of one."""

@@ -1,4 +1,4 @@
-"""Ingest: a source of footage -> catalog, annotations, refused labels."""
+"""Ingest: a source of footage -> catalog, annotations, refused files and labels."""
 
 import sys
 
@@ -11,7 +11,7 @@ from components.ingest.annotate import annotate
 from components.ingest.catalog import catalog_rows, label_targets, split_candidates
 from components.ingest.labels import read_labels
 from components.ingest.probe import OK
-from components.ingest.report import closing_words, refused_rows
+from components.ingest.report import closing_words, in_order, refused_rows
 from components.ingest.sources import locate
 from components.ingest.split import assign, check_globs
 from components.ingest.survey import survey
@@ -22,25 +22,28 @@ def main(recipe: Recipe) -> None:
     check_classes(recipe)
     source = locate(recipe)
     check_globs(recipe.ingest.split, list(source.files))
-    labels, refused = read_labels(source.labels) if source.labels else ([], [])
-    records = survey(source)
-    catalog = catalog_rows(source, records)
+    found = read_labels(source, recipe.task.classes)
+    records = survey(source, limits=recipe.ingest.limits)
+    catalog = catalog_rows(source, records, site=recipe.ingest.site)
     if not any(row["status"] == OK for row in catalog):
         reasons = "; ".join(f"{row['name']}: {row['reason']}" for row in catalog[:3])
         problem = f"{source.root}: no asset of {len(catalog)} could be decoded ({reasons})"
         raise SightlineError(problem, "replace these files, or name another source")
     targets = label_targets(source, records)
-    result = annotate(labels, targets, recipe.task.classes, source.label_map, recipe.ingest.uncovered)
+    task = recipe.task
+    result = annotate(
+        found.labels, targets, task.classes, source.label_map, recipe.ingest.uncovered, positive=task.positive
+    )
     splits = assign(split_candidates(source, targets, result.rows), recipe.ingest.split)
     for row in catalog:
         row["split"] = splits[row["asset_id"]] if row["status"] == OK else None
-    refused = sorted([*refused, *result.refused], key=lambda refusal: refusal.line)
+    refused = in_order([*found.refused, *result.refused])
     write_table(paths.data(recipe.name, "catalog"), catalog, CATALOG)
     write_table(paths.data(recipe.name, "annotations"), result.rows, ANNOTATIONS)
-    # Annotations are runs of frames: how many labels they come from is noted beside those that were refused.
-    noted = QUARANTINE.with_metadata({"labels_accepted": str(result.accepted)})
+    # Annotations are runs of frames, and files are refused too: how many labels it was is noted beside them.
+    noted = QUARANTINE.with_metadata({"labels_accepted": str(result.accepted), "labels_refused": str(len(refused))})
     write_table(paths.data(recipe.name, "refused"), refused_rows(source, refused), noted)
-    for line in closing_words(source, catalog, result.accepted, refused):
+    for line in closing_words(source, catalog, found, result, refused):
         print(f"ingest: {line}", file=sys.stderr)
 
 

@@ -1,45 +1,38 @@
 """Labels and assets -> annotations: every label finds its asset and frames, or is refused with the reason."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from components.ingest.labels import Label, Refusal
-
-SLACK_S = 1  # people round the end of an interval up
-NO_CLASS = -1
-
-
-@dataclass(frozen=True)
-class Asset:
-    """What labels are matched against. `pts` (frames,) int64; `refused`: why a file is not an asset, else None."""
-
-    asset_id: str
-    kind: str
-    pts: np.ndarray
-    time_base: Fraction
-    refused: str | None = None
+from components.ingest.boxes import box_row, settle_boxes
+from components.ingest.labels.common import Label, Refusal
+from components.ingest.match import NO_CLASS, Asset, Matcher, frames_of, where
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """`rows` of the annotations table, sorted; refused lines in order; how many lines were accepted."""
+    """`rows` of the annotations table, sorted; refused places in order; how many labels were accepted.
+
+    `unmapped`: words of labels with several words that label_map does not know, and how many labels have them.
+    `foreign`: classes of boxes that the task does not have, and how many boxes.
+    """
 
     rows: list[dict]
     refused: list[Refusal]
     accepted: int
+    unmapped: dict[str, int] = field(default_factory=dict)
+    foreign: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
 class _Claim:
-    line: int
-    asset: Asset
-    label: int  # index of the class
-    first: int
-    end: int
+    """A label of whole frames: the class (its index), and its frames from `first` to before `end`."""
+
+    __slots__ = ("end", "first", "label", "said")
+
+    def __init__(self, said: Label, label: int, first: int, end: int):
+        self.said, self.label, self.first, self.end = said, label, first, end
 
 
 def annotate(
@@ -48,118 +41,99 @@ def annotate(
     classes: tuple[str, ...],
     words: dict[str, str],
     uncovered: str | None = None,
+    positive: str | None = None,
 ) -> Annotated:
-    """One annotation per run of neighbouring frames with the same class.
+    """One annotation per run of neighbouring frames with the same class, and one per box.
 
     `files` maps names in the source to assets (the same bytes under two names are one asset); a label may name a file
     by its whole name or by as many of its last parts as make it unique. `words` maps the source's words to `classes`.
-    Two lines that give a frame different classes are both refused, and that frame is left unlabelled. `uncovered` is
-    the class of frames that no line speaks of.
+    Two labels that give a frame different classes are both refused, and that frame is left unlabelled; so are two boxes
+    of one identity in one frame. A label that says again what another said is accepted and adds no row. Of a label with
+    several words those count that `words` knows: `positive` wins, then the class that stands last in `classes`; where
+    it knows none, its frames are left unlabelled. `uncovered` is the class of frames that no label of frames speaks of.
+    A box has the class that `words` gives it or its own word; it is cut at the picture's edge.
     """
-    names = _by_suffix(files)
+    matcher = Matcher(files, classes, words, positive)
     refused: list[Refusal] = []
     claims: dict[str, list[_Claim]] = defaultdict(list)
+    boxes: list[tuple[Label, dict]] = []
     for label in labels:
         try:
-            claim = _claim(label, names, files, classes, words)
-            claims[claim.asset.asset_id].append(claim)
+            asset = matcher.asset(label.media)
+            if label.box is not None:
+                boxes.append((label, box_row(label, asset, words)))
+            else:
+                index = matcher.index(label.word)
+                claims[asset.asset_id].append(_Claim(label, index, *frames_of(label, asset)))
         except ValueError as error:
-            refused.append(Refusal(label.line, str(error)))
+            refused.append(Refusal(label.file, label.line, str(error)))
     assets = {asset.asset_id: asset for asset in files.values() if asset.refused is None}
-    rows, accepted = [], 0
+    rows, conflicts, accepted = settle_boxes(boxes)
+    refused += conflicts
+    foreign = Counter(row["class"] for row in rows if row["class"] not in classes)
     for asset_id in sorted(assets):
+        if uncovered is None and asset_id not in claims:
+            continue
         found, conflicts, taken = _settle(assets[asset_id], claims[asset_id], classes)
         refused += conflicts
         accepted += taken
         if uncovered is not None:
             found = np.where(found == NO_CLASS, classes.index(uncovered), found)
         rows += _runs(assets[asset_id], found, classes)
-    rows.sort(key=lambda row: (row["asset_id"], row["first_pts"], row["class"]))
-    return Annotated(rows, sorted(refused, key=lambda refusal: refusal.line), accepted)
+    rows.sort(key=_row_order)
+    refused.sort(key=lambda refusal: (refusal.file, refusal.line or 0))
+    return Annotated(rows, refused, accepted, matcher.unmapped(), dict(sorted(foreign.items())))
 
 
-def _by_suffix(files: dict[str, Asset]) -> dict[str, list[str]]:
-    """Every trailing part of a name, at its slashes -> the names that end so."""
-    names = defaultdict(list)
-    for name in sorted(files):
-        parts = name.split("/")
-        for first in range(len(parts)):
-            names["/".join(parts[first:])].append(name)
-    return names
-
-
-def _claim(label: Label, names, files, classes, words) -> _Claim:
-    """The frames that a label speaks of. Raises ValueError with the reason where there are none."""
-    found = [label.media] if label.media in files else names.get(label.media, [])
-    if not found:
-        raise ValueError(f"no video or picture {label.media!r} in the source")
-    if len({files[name].asset_id for name in found}) > 1:
-        raise ValueError(f"{label.media!r} may be any of {', '.join(found)}: name its folder too")
-    asset = files[found[0]]
-    if asset.refused is not None:
-        raise ValueError(f"{found[0]} is quarantined: {asset.refused}")
-    name = words.get(label.word, label.word)
-    if name not in classes:
-        raise ValueError(f"label {name!r} is not one of the classes {', '.join(classes)}")
-    first, end = _frames(label, asset)
-    return _Claim(label.line, asset, classes.index(name), first, end)
-
-
-def _frames(label: Label, asset: Asset) -> tuple[int, int]:
-    """First and end (exclusive) of the frames. Raises ValueError where the video has no such frames."""
-    count = len(asset.pts)
-    if label.index is not None:
-        if label.index >= count:
-            raise ValueError(f"frame_index {label.index} is past the end: {label.media} has {count} frames, from 0")
-        return label.index, label.index + 1
-    if label.span is None:
-        if asset.kind != "picture":
-            raise ValueError(f"{label.media} is a video: label its frames or intervals")
-        return 0, 1
-    start, end = label.span
-    ticks = asset.pts - asset.pts[0]
-    last = int(ticks[-1]) * asset.time_base
-    frame = (int(ticks[-1]) - int(ticks[-2])) * asset.time_base if count > 1 else Fraction(0)
-    if start > last or end > last + frame + SLACK_S:
-        reach = f"{float(start):g} to {float(end):g} s"
-        raise ValueError(f"{reach} is past the end: the last frame of {label.media} is at {float(last):.3f} s")
-    first, after = (int(np.searchsorted(ticks, _ceil(second / asset.time_base))) for second in (start, end))
-    if first == after:
-        raise ValueError(f"no frame of {label.media} lies between {float(start):g} and {float(end):g} s")
-    return first, after
-
-
-def _ceil(value: Fraction) -> int:
-    return -(-value.numerator // value.denominator)
+def _row_order(row: dict) -> tuple:
+    box = (row["x"], row["y"], row["w"], row["h"], row["weight"]) if "x" in row else ()
+    track = row.get("track_id")
+    return (row["asset_id"], row["first_pts"], row["class"], NO_CLASS if track is None else track, box)
 
 
 def _settle(asset: Asset, claims: list[_Claim], classes: tuple[str, ...]) -> tuple[np.ndarray, list[Refusal], int]:
-    """(class index per frame, lines that contradict one another, lines accepted). Disputed frames: below NO_CLASS."""
-    # Per frame, the first claim on it and the first that disagrees with that one: -1 where there is none.
-    first, other = (np.full(len(asset.pts), -1) for _ in range(2))
-    wanted = np.array([claim.label for claim in claims], dtype=np.int64)
-    for number, claim in enumerate(claims):
-        part = slice(claim.first, claim.end)
-        first[part][first[part] < 0] = number
-        disagrees = wanted[first[part]] != claim.label
-        other[part][disagrees & (other[part] < 0)] = number
-    settled = np.full(len(asset.pts), NO_CLASS)
-    refused, accepted = [], 0
-    for claim in claims:
-        clash = np.flatnonzero(other[claim.first : claim.end] >= 0)
-        if not clash.size:
-            settled[claim.first : claim.end] = claim.label
-            accepted += 1
-            continue
-        frame = claim.first + int(clash[0])
-        rival = claims[first[frame] if wanted[first[frame]] != claim.label else other[frame]]
-        reason = f"frame {frame} is {classes[claim.label]} here and {classes[rival.label]} on line {rival.line}"
-        refused.append(Refusal(claim.line, reason))
-    # Frames of refused lines have a class that is not known: they are not `uncovered`.
-    for claim in claims:
+    """(class index per frame, labels that contradict one another, labels accepted). Disputed frames: below NO_CLASS."""
+    silent = [claim for claim in claims if claim.label == NO_CLASS]
+    claims = [claim for claim in claims if claim.label != NO_CLASS]
+    frames, none = len(asset.pts), len(claims)
+    first, end, wanted = (
+        np.array([getattr(claim, name) for claim in claims], dtype=np.int64) for name in ("first", "end", "label")
+    )
+    one = np.flatnonzero(end - first == 1)  # labels of single frames may be millions: all at once
+    longer = np.flatnonzero(end - first > 1).tolist()
+    # Per frame, the first claim on it and the first that disagrees with that one: `none` where there is no such claim.
+    holder, rival = (np.full(frames, none) for _ in range(2))
+    np.minimum.at(holder, first[one], one)
+    for number in longer:
+        part = holder[first[number] : end[number]]
+        np.minimum(part, number, out=part)
+    wrong = one[wanted[one] != wanted[holder[first[one]]]]
+    np.minimum.at(rival, first[wrong], wrong)
+    for number in longer:
+        part = slice(first[number], end[number])
+        disagrees = wanted[holder[part]] != wanted[number]
+        rival[part][disagrees] = np.minimum(rival[part][disagrees], number)
+    disputed = rival < none
+    settled = np.full(frames, NO_CLASS)
+    clash = disputed[first]
+    settled[first[one[~clash[one]]]] = wanted[one[~clash[one]]]
+    for number in longer:
+        part = slice(first[number], end[number])
+        clash[number] = disputed[part].any()
+        if not clash[number]:
+            settled[part] = wanted[number]
+    refused = []
+    for number in np.flatnonzero(clash).tolist():
+        frame = claims[number].first + int(np.argmax(disputed[first[number] : end[number]]))
+        other = claims[holder[frame] if wanted[holder[frame]] != wanted[number] else rival[frame]]
+        mine, said = classes[claims[number].label], claims[number].said
+        reason = f"frame {frame} is {mine} here and {classes[other.label]} {where(other.said, said)}"
+        refused.append(Refusal(said.file, said.line, reason))
+    # Frames of refused labels have a class that is not known: they are not `uncovered`.
+    for claim in (*(claims[number] for number in np.flatnonzero(clash)), *silent):
         part = settled[claim.first : claim.end]
         part[part == NO_CLASS] = NO_CLASS - 1
-    return settled, refused, accepted
+    return settled, refused, none - len(refused)
 
 
 def _runs(asset: Asset, found: np.ndarray, classes: tuple[str, ...]) -> Iterator[dict]:

@@ -1,26 +1,37 @@
 """Records of files -> rows of the catalog, and the assets that labels are matched against."""
 
+import re
 from collections import defaultdict
 from fractions import Fraction
 from hashlib import sha256
 
 import numpy as np
 
+from components.core.errors import UsageError
 from components.ingest.annotate import Asset
+from components.ingest.near import near_groups
 from components.ingest.probe import DUPLICATE, OK
 from components.ingest.sources import Source
 from components.ingest.split import Candidate
 
 ID_DIGITS = 16
 _SAME = ("kind", "status", "sha256", "bytes")
-_FACTS = ("reason", "codec", "width", "height", "captured_at", "exif", "brightness", "contrast", "sharpness")
+_FACTS = (
+    "reason codec width height captured_at exif camera_make camera_model lens exposure_s f_number iso focal_length_mm "
+    "orientation latitude longitude altitude_m brightness contrast sharpness saturation perceptual_hash "
+    "segment_pts segment_index"
+).split()
 
 
-def catalog_rows(source: Source, records: list[dict]) -> list[dict]:
+def catalog_rows(source: Source, records: list[dict], site: str | None = None) -> list[dict]:
     """Rows of the catalog, sorted by name; `split` is still open. `records` are in the order of `source.files`.
 
     Of files with the same bytes the first by name is the asset; the others have status `duplicate` and its asset_id.
+    `site`: a regular expression whose first group, searched for in the name, is the site. Raises UsageError where it
+    is none. Near-duplicates are looked for among the pictures that are assets; videos of a fixed camera would all be
+    near-duplicates by any one of their frames.
     """
+    pattern = _site_pattern(site)
     rows, first = [], {}
     for name, record in zip(source.files, records, strict=True):
         # A file that cannot be read has no digest: its name stands in, so that its row can be told from others.
@@ -28,6 +39,7 @@ def catalog_rows(source: Source, records: list[dict]) -> list[dict]:
         shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
         row = {field: record[field] for field in _SAME} | {field: record.get(field) for field in _FACTS}
         row |= {"asset_id": digest[:ID_DIGITS], "name": shown, "uri": source.uri(shown), "split": None}
+        row["site"] = found[1] if pattern and (found := pattern.search(shown)) else None
         if pts := record.get("pts"):
             row |= {"frame_count": len(pts), "first_pts": pts[0], "last_pts": pts[-1]}
             row["time_base_num"], row["time_base_den"] = record["time_base"]
@@ -37,7 +49,32 @@ def catalog_rows(source: Source, records: list[dict]) -> list[dict]:
         elif row["status"] == OK:
             first[digest] = shown
         rows.append(row)
+    _group_near(rows)
     return sorted(rows, key=lambda row: row["name"])
+
+
+def _site_pattern(site: str | None) -> re.Pattern | None:
+    if site is None:
+        return None
+    try:
+        pattern = re.compile(site)
+    except re.error as error:
+        raise UsageError(f"ingest.site: {site!r} is not a regular expression: {error}", "correct it") from None
+    if not pattern.groups:
+        raise UsageError(f"ingest.site: {site!r} has no group", "put what names the site in parentheses: ^([^/]+)/")
+    return pattern
+
+
+def _group_near(rows: list[dict]) -> None:
+    """Sets `near_group` of every row: the smallest asset_id of its group of near-duplicates, None where it is alone."""
+    pictures = [row for row in rows if row["status"] == OK and row["perceptual_hash"] is not None]
+    pictures.sort(key=lambda row: row["asset_id"])
+    hashes = np.array([row["perceptual_hash"] for row in pictures], dtype=np.int64)
+    groups = near_groups(hashes, np.array([row["contrast"] for row in pictures]))
+    for row in rows:
+        row["near_group"] = None
+    for row, group in zip(pictures, groups.tolist(), strict=True):
+        row["near_group"] = None if group < 0 else pictures[group]["asset_id"]
 
 
 def label_targets(source: Source, records: list[dict]) -> dict[str, Asset]:
@@ -50,7 +87,9 @@ def label_targets(source: Source, records: list[dict]) -> dict[str, Asset]:
             continue
         if digest not in by_digest:
             pts = np.array(record["pts"], dtype=np.int64)
-            by_digest[digest] = Asset(digest[:ID_DIGITS], record["kind"], pts, Fraction(*record["time_base"]))
+            size = {side: record[side] for side in ("width", "height")}  # of the upright picture: boxes are in it
+            base = Fraction(*record["time_base"])
+            by_digest[digest] = Asset(digest[:ID_DIGITS], record["kind"], pts, base, **size)
         targets[name] = by_digest[digest]
     return targets
 

@@ -4,7 +4,7 @@ Frames of one clip resemble each other, so clips, not frames, are drawn: over fr
 Efron and Tibshirani, "An Introduction to the Bootstrap", 1993 (percentile interval; pairs kept together).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,20 +13,27 @@ RESAMPLES = 1000
 DECIMALS = 6  # what is written down must not hang on the last bits of a sum
 
 # labels (N,), probabilities (N, C), threshold of the positive class -> figure; NaN where it is undefined.
-Metric = Callable[[np.ndarray, np.ndarray, float], float]
+Metric = Callable[[np.ndarray, np.ndarray, float | None], float]
 
 
 @dataclass(frozen=True)
 class Scores:
     """One model's answers on labelled frames: row i is frame `keys[i]` = (asset_id, frame_index).
 
-    labels (N,) int64 class indices; probabilities (N, C) float32; `threshold`: from where on the model calls positive.
+    labels (N,) int64 class indices; probabilities (N, C) float32; `threshold`: from where on the model calls positive,
+    None without a positive class.
     """
 
     keys: list[tuple[str, int]]
     labels: np.ndarray
     probabilities: np.ndarray
-    threshold: float
+    threshold: float | None
+
+    def of_assets(self, assets: Collection[str]) -> "Scores":
+        """The rows of these assets."""
+        rows = [row for row, (asset, _) in enumerate(self.keys) if asset in assets]
+        keys = [self.keys[row] for row in rows]
+        return Scores(keys, self.labels[rows], self.probabilities[rows], self.threshold)
 
 
 @dataclass(frozen=True)

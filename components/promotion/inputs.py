@@ -5,9 +5,12 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from components.core.recipe import Task
+from components.core.errors import UsageError
+from components.core.recipe import Task, nearest
 from components.promotion.compare import Metric, Scores
-from components.tasks.classification.metrics import frame_metrics
+from components.tasks.classification.metrics import Calls, defined, figure_names
+
+SLICES = ("site", "light", "camera")  # columns of the predictions table
 
 
 def numbers(metrics: dict) -> dict[str, float]:
@@ -29,7 +32,7 @@ def failed_checks(validation: dict) -> list[str]:
     return failed or ([] if validation.get("success") is True else ["the validation as a whole"])
 
 
-def labelled_scores(predictions: pa.Table, task: Task, threshold: float) -> Scores:
+def labelled_scores(predictions: pa.Table, task: Task, threshold: float | None) -> Scores:
     """The rows of a predictions table whose label is one of the task's classes, as Scores.
 
     Raises KeyError naming the column where the table has no probability of one of the classes.
@@ -47,13 +50,31 @@ def labelled_scores(predictions: pa.Table, task: Task, threshold: float) -> Scor
     return Scores(keys, labels[known], np.stack(columns, axis=1)[known].astype(np.float32), threshold)
 
 
+def asset_slices(predictions: pa.Table) -> dict[tuple[str, str], set[str]]:
+    """The assets of each slice (dimension, name) that a predictions table tells of."""
+    found: dict[tuple[str, str], set[str]] = {}
+    assets = predictions["asset_id"].to_pylist()
+    for dimension in SLICES:
+        for asset, name in zip(assets, predictions[dimension].to_pylist(), strict=True):
+            if name is not None:
+                found.setdefault((dimension, name), set()).add(asset)
+    return found
+
+
 def gate_metric(name: str, task: Task) -> Metric:
-    """The figure `name` of `frame_metrics`, as a function of labels, probabilities and threshold."""
-    return partial(_figure, name, task.classes.index(task.positive))
+    """The figure `name` of `frame_metrics`, as a function of labels, probabilities and threshold.
+
+    It is NaN where the labels are of one side only. Raises UsageError where the task has no such figure.
+    """
+    names = figure_names(len(task.classes), task.positive_index)
+    if name not in names:
+        raise UsageError(f"promotion.gates.metric: no metric {name!r} of this task", nearest(name, list(names)))
+    return partial(_figure, name, task.positive_index)
 
 
-def _figure(name: str, positive: int, labels: np.ndarray, probabilities: np.ndarray, threshold: float) -> float:
-    truth = labels == positive
-    if truth.all() or not truth.any():
+def _figure(
+    name: str, positive: int | None, labels: np.ndarray, probabilities: np.ndarray, threshold: float | None
+) -> float:
+    if not defined(labels, positive):
         return float("nan")
-    return frame_metrics(labels, probabilities, positive, threshold)[name]
+    return Calls(labels, probabilities, positive, threshold).figure(name)

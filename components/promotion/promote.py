@@ -12,7 +12,7 @@ from components.core.recipe import Recipe
 from components.core.tables import read_table
 from components.promotion import registry
 from components.promotion.decide import Champion, Decision, decide
-from components.promotion.inputs import failed_checks, gate_metric, labelled_scores, numbers
+from components.promotion.inputs import asset_slices, failed_checks, gate_metric, labelled_scores, numbers
 from components.tasks.classification.model import TrainedModel, load_model
 
 
@@ -51,13 +51,14 @@ def _decide(
     recipe: Recipe, model: TrainedModel, metrics: dict, failed: list[str], predictions: Path, champion: Champion | None
 ) -> Decision:
     task, gates = recipe.task, recipe.promotion.gates
+    metric, table = gate_metric(gates.metric, task), read_table(predictions)
     try:
-        scores = labelled_scores(read_table(predictions), task, float(model.meta["threshold"]))
+        scores, slices = labelled_scores(table, task, model.meta["threshold"]), asset_slices(table)
     except KeyError as error:
         raise SightlineError(
             f"{predictions} and {model.folder}: no {error} in them", "run the training and evaluation stages again"
         ) from None
-    return decide(gates, metrics, failed, scores, model.digest, champion, gate_metric(gates.metric, task))
+    return decide(gates, metrics, failed, scores, model.digest, champion, metric, slices)
 
 
 def _champion(recipe: Recipe, version: ModelVersion) -> Champion:
@@ -66,7 +67,7 @@ def _champion(recipe: Recipe, version: ModelVersion) -> Champion:
     if table is None:
         return Champion(number, digest, None, missing)
     try:
-        return Champion(number, digest, labelled_scores(table, recipe.task, float(meta["threshold"])))
+        return Champion(number, digest, labelled_scores(table, recipe.task, meta["threshold"]))
     except KeyError as error:
         return Champion(number, digest, None, f"its predictions and model lack {error}")
 

@@ -157,7 +157,7 @@ def _page(champion: Champion) -> str:
         facts |= {
             "Digest": model.digest,
             "Classes": ", ".join(bundle.classes),
-            "Called": f"{bundle.positive} from {bundle.threshold:.3f} on" if len(bundle.classes) == 2 else "likeliest",
+            "Called": f"{bundle.positive} from {bundle.threshold:.3f} on" if bundle.by_threshold else "likeliest",
             "Picture": f"scaled to {bundle.width} x {bundle.height}",
             **{name: f"{value:.3f}" for name, value in sorted(bundle.metrics.items())},
         }

@@ -41,7 +41,8 @@ def _error(says: str, error: str, remedy: str) -> dict:
 NOT_READY = {503: _error("No model is loaded", "no champion was deployed", "run the recipe's flow to its end")}
 PREDICT = {
     200: {
-        "description": "A result for each picture, in their order; `score` is the positive class's probability.",
+        "description": "A result for each picture, in their order; `score` is the probability of the "
+        "positive class or, of a model without one, of the prediction.",
         "content": {"application/json": {"example": _ANSWER}},
     },
     400: _error("Not a picture, or a damaged one", "not a picture", "send BMP, JPEG, PNG, WebP"),

@@ -36,15 +36,19 @@ class ServedModel:
         return self._session.run(["probabilities"], {"frames": batch})[0][:, 0]
 
     def called(self, probabilities: np.ndarray) -> list[dict]:
-        """For each row of (B, C) probabilities: prediction (class), score (of the positive class), probabilities."""
-        classes, positive = self.bundle.classes, self.bundle.classes.index(self.bundle.positive)
-        results = []
+        """For each row of (B, C) probabilities: prediction (class), score, probabilities.
+
+        The score is the positive class's probability, or without one that of the prediction.
+        """
+        bundle, results = self.bundle, []
+        positive = None if bundle.positive is None else bundle.classes.index(bundle.positive)
         for row in probabilities:
             best = int(row.argmax())
-            if len(classes) == 2:
-                best = positive if row[positive] >= self.bundle.threshold else 1 - positive
-            named = {name: float(value) for name, value in zip(classes, row, strict=True)}
-            results.append({"prediction": classes[best], "score": float(row[positive]), "probabilities": named})
+            if bundle.by_threshold:
+                best = positive if row[positive] >= bundle.threshold else 1 - positive
+            score = float(row[best if positive is None else positive])
+            named = {name: float(value) for name, value in zip(bundle.classes, row, strict=True)}
+            results.append({"prediction": bundle.classes[best], "score": score, "probabilities": named})
         return results
 
 

@@ -1,43 +1,71 @@
 """From a sequence of frames to a vector per frame: backbone, pooling and motion in one module that exports whole."""
 
-import json
-from functools import cache
-
-import numpy as np
 import torch
 from torch import nn
 
-from components.core.media import resize
+from components.core.errors import UsageError
 from components.core.recipe import Features
-from components.tasks.backbones import load_backbone
+from components.tasks.backbones import BackboneKind, backbone_digest, load_backbone
 from components.tasks.motion import Motion
 
-CONTEXT = 1  # frames before a chunk that its first vector depends on
+POOLED = ("mean", "max")  # parts made of the backbone's last map, in the order in which they are computed
+NO_BACKBONE = "no-backbone"  # the weights' digest where motion is all there is
 
 
 class Featurizer(nn.Module):
-    """(B, T, H, W, 3) uint8 RGB, neighbouring frames of one source along T -> (B, T, dimension) float32."""
+    """(B, T, H, W, 3) uint8 RGB, neighbouring frames of one source along T -> (B, T, dimension) float32.
 
-    def __init__(self, backbone: nn.Module | None, parts: tuple[str, ...], channels: int, mean, std, digest: str):
+    `kind` is the backbone's; both are None where motion is all there is. `places`: where each part lies in a vector.
+    """
+
+    def __init__(self, backbone: nn.Module | None, kind: BackboneKind | None, parts: tuple[str, ...], digest: str):
         super().__init__()
         self.backbone, self.parts, self.weights_digest = backbone, parts, digest
+        self.pooled_parts = tuple(part for part in POOLED if part in parts)
         self.motion = Motion() if "motion" in parts else None
-        sizes = {"mean": channels, "max": channels, "motion": Motion.dimension}
-        self.dimension = sum(sizes[part] for part in parts)
+        self.places = places(parts, kind.channels if kind else 0)
+        self.dimension = sum(place.stop - place.start for place in self.places.values())
+        mean, std = (kind.mean, kind.std) if kind else ((0.0,) * 3, (1.0,) * 3)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         batch, time = frames.shape[:2]
-        pixels = frames.permute(0, 1, 4, 2, 3).float() / 255
         made = {}
         if self.backbone is not None:
-            maps = self.backbone((pixels.flatten(0, 1) - self.mean) / self.std)
-            made["mean"] = maps.mean((2, 3)).reshape(batch, time, -1)
-            made["max"] = maps.amax((2, 3)).reshape(batch, time, -1)
+            pooled = self.pooled(frames.flatten(0, 1)).reshape(batch, time, -1)
+            made = dict(zip(self.pooled_parts, pooled.chunk(len(self.pooled_parts), -1), strict=True))
         if self.motion is not None:
-            made["motion"] = self.motion(pixels)
+            made["motion"] = self.motion(frames.permute(0, 1, 4, 2, 3).float() / 255)
         return torch.cat([made[part] for part in self.parts], dim=-1)
+
+    def pooled(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(N, H, W, 3) uint8 RGB -> (N, D) float32: the mean, then the maximum of the last map, those of `parts`."""
+        pixels = pictures.permute(0, 3, 1, 2).float() / 255
+        maps = self.backbone((pixels - self.mean) / self.std).float()
+        made = {"mean": lambda: maps.mean((2, 3)), "max": lambda: maps.amax((2, 3))}
+        return torch.cat([made[part]() for part in self.pooled_parts], dim=-1)
+
+
+class Appearance(nn.Module):
+    """The part of a featurizer that looks at one picture at a time: (N, H, W, 3) uint8 RGB -> as `pooled` gives."""
+
+    def __init__(self, featurizer: Featurizer):
+        super().__init__()
+        self.featurizer = featurizer
+        self.train(featurizer.training)  # an exporter leaves a module and all below it in the mode of its outermost
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.featurizer.pooled(pictures)
+
+
+def places(parts: tuple[str, ...], channels: int) -> dict[str, slice]:
+    """Where each part lies in the vector of a backbone with that many channels. UsageError for a part named twice."""
+    if len(set(parts)) < len(parts):
+        raise UsageError(f"features.parts: {list(parts)} names a part twice", "name each once")
+    sizes = [Motion.dimension if part == "motion" else channels for part in parts]
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    return {part: slice(end - size, end) for part, size, end in zip(parts, sizes, ends, strict=True)}
 
 
 def identity(params: Features, weights_digest: str) -> dict[str, str]:
@@ -46,43 +74,16 @@ def identity(params: Features, weights_digest: str) -> dict[str, str]:
     return {"backbone": params.backbone, "weights": weights_digest, "size": size, "parts": ",".join(params.parts)}
 
 
+def featurizer_digest(params: Features) -> str:
+    """The `weights_digest` of `build_featurizer(params)`, without building it. Raises as `load_backbone`."""
+    if set(params.parts) == {"motion"}:
+        return NO_BACKBONE
+    return backbone_digest(params.backbone, params.weights, params.size)
+
+
 def build_featurizer(params: Features) -> Featurizer:
     """The featurizer these parameters describe, weights loaded, in evaluation mode. Raises as `load_backbone`."""
     if set(params.parts) == {"motion"}:
-        return Featurizer(None, params.parts, 0, (0.0,) * 3, (1.0,) * 3, "no-backbone").eval()
-    backbone, kind, digest = load_backbone(params.backbone, params.weights)
-    return Featurizer(backbone, params.parts, kind.channels, kind.mean, kind.std, digest).eval()
-
-
-@cache
-def cached_featurizer(params_json: str) -> Featurizer:
-    """`build_featurizer`, once per process: what a Spark worker calls for every asset it is given."""
-    torch.set_num_threads(1)
-    return build_featurizer(Features.model_validate(json.loads(params_json)))
-
-
-@torch.inference_mode()
-def featurize(featurizer: Featurizer, pictures, size: tuple[int, int], batch_size: int) -> np.ndarray:
-    """Vectors, (frames, dimension) float32, of an iterable of (H, W, 3) uint8 RGB pictures of one source in order.
-
-    Works through chunks of `batch_size`, each with the frame before it, so memory does not grow with the sequence and
-    the same sequence gives the same bytes.
-    """
-    vectors: list[np.ndarray] = []
-    chunk: list[np.ndarray] = []
-    context: list[np.ndarray] = []
-
-    def flush() -> None:
-        nonlocal context, chunk
-        if chunk:
-            frames = torch.from_numpy(np.stack(context + chunk))[None]
-            vectors.append(featurizer(frames)[0, len(context) :].numpy())
-            context, chunk = chunk[-CONTEXT:], []
-
-    # The first frame looks ahead at the second, so a lone frame must not end up in a chunk of its own at the start.
-    for picture in pictures:
-        chunk.append(resize(picture, *size))
-        if len(chunk) >= max(2, batch_size):
-            flush()
-    flush()
-    return np.concatenate(vectors) if vectors else np.empty((0, featurizer.dimension), np.float32)
+        return Featurizer(None, None, params.parts, NO_BACKBONE).eval()
+    backbone, kind, digest = load_backbone(params.backbone, params.weights, size=params.size)
+    return Featurizer(backbone, kind, params.parts, digest).eval()

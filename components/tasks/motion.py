@@ -27,10 +27,8 @@ class Motion(nn.Module):
     dimension = len(SPEEDS) * len(EVIDENCE) * len(NEIGHBOURHOODS) + len(TOP_SHARES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        grey = x.mean(2)
-        batch, time = grey.shape[:2]
-        step = max(1, round(int(x.shape[-2]) / REDUCED_HEIGHT))
-        grey = F.avg_pool2d(grey.flatten(0, 1)[:, None], step)
+        batch, time = x.shape[:2]
+        grey = _reduced(x.flatten(0, 1))
         # reshape, not unflatten: of that the ONNX exporter keeps the traced batch and time as constants
         grey = grey.reshape(batch, time, *grey.shape[1:])
         at = torch.arange(time, device=x.device)
@@ -38,6 +36,23 @@ class Motion(nn.Module):
         other = grey.index_select(1, before)
         speed, evidence = _match(grey.flatten(0, 1), other.flatten(0, 1))
         return _summary(speed, evidence).reshape(batch, time, self.dimension)
+
+
+class MotionBetween(nn.Module):
+    """Motion of some pictures of a batch against others of it, whatever sequences they come from.
+
+    (M, H, W, 3) uint8 RGB and two (N,) int64 indices, `now` and `other` -> (N, 28): row i is picture now[i] matched
+    against picture other[i]. As Motion gives it, if `other` is the frame before, or the second frame for the first.
+    """
+
+    def forward(self, pictures: torch.Tensor, now: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        grey = _reduced(pictures.permute(0, 3, 1, 2).float() / 255)
+        return _summary(*_match(grey.index_select(0, now), grey.index_select(0, other)))
+
+
+def _reduced(x: torch.Tensor) -> torch.Tensor:
+    """(N, 3, H, W) in 0..1 -> the grey picture, (N, 1, h, w), about REDUCED_HEIGHT pixels high."""
+    return F.avg_pool2d(x.mean(1)[:, None], max(1, round(int(x.shape[-2]) / REDUCED_HEIGHT)))
 
 
 def _match(now: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,40 +4,41 @@ import shutil
 import sys
 
 from components.core import distributed, paths, tables, tracking
-from components.core.errors import UsageError
 from components.core.files import atomic_directory, atomic_json, file_sha256, read_json, tree_sha256, value_sha256
-from components.core.recipe import TUNED, Recipe, Training
+from components.core.recipe import Recipe, Training
 from components.core.stage import run_stage
 from components.core.workcache import work_key, work_path
-from components.tasks.classification import fit, heads, metrics, samples, stream
+from components.tasks.classification import augment, finetune, fit, heads, metrics, pictures, samples, stream
 from components.tasks.classification.model import META, load_model
-from components.tasks.classification.samples import split_source
-from components.training import checkpoint
+from components.tasks.featurizer import identity
+from components.training import checkpoint, mllib, outcome
 
 TABLES = ("catalog", "annotations", "features")
 
 
 def main(recipe: Recipe) -> None:
     params = resolved(recipe)
-    shards = len(split_source(recipe, "train").files)
-    if shards < params.workers:
-        raise UsageError(
-            f"training.workers = {params.workers}: the training split has {shards} shards, and a worker needs one",
-            "use fewer workers, or hold out fewer assets",
-        )
-    digests = {table: tree_sha256(paths.data(recipe.name, table)) for table in TABLES}
+    made_from = (*TABLES, "frames") if params.head == "finetune" else TABLES
+    digests = {table: tree_sha256(paths.data(recipe.name, table)) for table in made_from}
     asked = [params.model_dump(mode="json"), digests, recipe.task.model_dump(mode="json")]
-    code = (checkpoint, fit, heads, metrics, samples, stream)
+    asked.append(recipe.features.model_dump(mode="json") if params.head == "finetune" else None)
+    code = (augment, checkpoint, finetune, fit, heads, metrics, mllib, outcome, pictures, samples, stream)
     work = work_path("training", work_key(digests["features"], asked, *code), "")
     atomic_json(work / "params.json", params.model_dump(mode="json"))
-    if not (work / "done.json").is_file():
-        arguments = ["--recipe", recipe.name, "--work", str(work)]
-        distributed.launch(params.workers, "components.training.worker", arguments)
+    if not (work / outcome.DONE).is_file():
+        if params.head == "mllib":
+            mllib.train(recipe, params, work)
+        else:
+            table = "frames" if params.head == "finetune" else "features"
+            source = samples.split_source(recipe, "train", table=table)
+            stream.Share(source, params.batch_size, params.seed, world=params.workers)  # refuses more than it can serve
+            arguments = ["--recipe", recipe.name, "--work", str(work)]
+            distributed.launch(params.workers, "components.training.worker", arguments)
     out = paths.data(recipe.name, "model")
     with atomic_directory(out) as folder:
         shutil.copytree(work / "model", folder, dirs_exist_ok=True)
         meta = read_json(folder / META, "run the stage again")
-        meta |= {"data": digests, "vectors": tables.metadata(paths.data(recipe.name, "features"))}
+        meta |= {"data": digests, "vectors": _vectors(recipe, meta)}
         atomic_json(folder / META, meta)
     log(recipe, params)
     shown = meta["history"][meta["best_epoch"] - 1]
@@ -47,7 +48,14 @@ def main(recipe: Recipe) -> None:
 def resolved(recipe: Recipe) -> Training:
     """The training parameters with every `tuned` replaced by what the tuning stage found."""
     best = read_json(paths.data(recipe.name, "tuning.json"), "run the tuning stage")["best"]
-    return recipe.training.model_copy(update={name: best[name] for name, v in recipe.training if v == TUNED})
+    return recipe.training.model_copy(update={name: best[name] for name in recipe.training.tuned_names()})
+
+
+def _vectors(recipe: Recipe, meta: dict) -> dict[str, str]:
+    """What the head's vectors are made by: as noted beside the features or, of a fine-tuned model, by its backbone."""
+    if "backbone" in meta:
+        return identity(recipe.features, meta["backbone"]["sha256"])
+    return tables.metadata(paths.data(recipe.name, "features"))
 
 
 def log(recipe: Recipe, params: Training) -> None:

@@ -12,93 +12,57 @@ import torch
 
 from components.core import paths
 from components.core.distributed import die_with_parent
-from components.core.files import atomic_json
 from components.core.progress import progress as progress_bar
 from components.core.recipe import Recipe, Training, load_recipe
 from components.core.stage import guarded
-from components.tasks.classification.fit import Progress, class_weights, fit, predict, standardise
-from components.tasks.classification.heads import Head
-from components.tasks.classification.metrics import best_threshold
-from components.tasks.classification.model import head_form, new_head, save_model
-from components.tasks.classification.samples import Samples, load_samples, split_source
-from components.tasks.classification.stream import Stream
+from components.tasks.classification.fit import Progress, figures_of, fit
 from components.training import checkpoint
+from components.training.learners import HeadLearner, NetworkLearner
+from components.training.outcome import Outcome, leave, needs_validation, threshold_of
 
 
 def train(recipe: Recipe, params: Training, work: Path) -> None:
     """Trains on all ranks; rank 0 leaves model files in `work`/model."""
-    validation = load_samples(recipe, "val")
-    first = run(recipe, params, ("train",), validation, work / "checkpoint.safetensors")
-    threshold = _threshold(recipe, first, validation)
-    final = first
+    judged = None
+    if needs_validation(recipe, params):
+        judged = run(recipe, params, ("train",), True, work / "checkpoint.safetensors")
+    final = judged
     if params.refit:
-        epochs = params.model_copy(update={"epochs": first[2].best_epoch})
-        final = run(recipe, epochs, ("train", "val"), None, work / "refit.safetensors")
+        epochs = judged.progress.best_epoch if judged else params.epochs
+        changed = params.model_copy(update={"epochs": epochs})
+        final = run(recipe, changed, ("train", "val"), False, work / "refit.safetensors")
     if hvd.rank() == 0:
-        form, state, progress = final
-        meta = {
-            "head": form,
-            "classes": list(recipe.task.classes),
-            "positive": recipe.task.positive,
-            "threshold": threshold,
-            "training": params.model_dump(mode="json"),
-            "epochs": progress.epoch,
-            "best_epoch": first[2].best_epoch,
-            "history": first[2].history,
-        }
-        save_model(work / "model", state, meta)
-        atomic_json(work / "done.json", {"epochs": progress.epoch})
+        leave(recipe, params, work, judged or final, final)
     hvd.barrier()
 
 
-def run(recipe: Recipe, params: Training, splits: tuple, validation: Samples | None, file: Path):
-    """Trains on these splits from `file`'s checkpoint on, if there is one; returns (form, best state, progress)."""
-    source = split_source(recipe, *splits)
-    form = head_form(recipe, params, source.read(source.files[0]).vectors.shape[1])
-    head = new_head(form, params.seed)
-    stream = Stream(source, head.reach, params.batch_size, params.seed, hvd.rank(), hvd.size())
-    count, total, squares, counts = _summed(*stream.moments())
-    standardise(head, count, total, squares)
-    optimizer = hvd.DistributedOptimizer(
-        torch.optim.Adam(head.parameters(), params.lr), named_parameters=head.named_parameters()
-    )
-    best, progress = dict(head.state_dict()), Progress()
+def run(recipe: Recipe, params: Training, splits: tuple[str, ...], judged: bool, file: Path) -> Outcome:
+    """Trains on these splits, from `file`'s checkpoint on if there is one; judged by the validation split or not."""
+    learner = (NetworkLearner if params.head == "finetune" else HeadLearner)(recipe, params, splits, judged)
+    best, progress = learner.state(), Progress()
     if file.is_file():
-        best, progress = checkpoint.load(file, head, optimizer)
+        best, progress = checkpoint.load(file, learner.module, learner.optimizer)
         _say(f"training@{recipe.name}: resumed after epoch {progress.epoch}")
-    hvd.broadcast_parameters(head.state_dict(), root_rank=0)
+    hvd.broadcast_parameters(learner.module.state_dict(), root_rank=0)
 
-    with (
-        progress_bar(f"training@{recipe.name}", params.epochs, "epochs") if hvd.rank() == 0 else nullcontext() as ticker
-    ):
+    def validate() -> dict[str, float]:
+        return figures_of(*learner.scored(), recipe.task.positive_index)
+
+    label = f"training@{recipe.name}"
+    with progress_bar(label, params.epochs, "epochs") if hvd.rank() == 0 else nullcontext() as ticker:
 
         def on_epoch(progress: Progress, improved: bool) -> None:
             nonlocal best
             if improved:
-                best = {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}
+                best = learner.state()
             if hvd.rank() == 0:
-                checkpoint.save(file, head, best, optimizer, progress)
+                checkpoint.save(file, learner.module, best, learner.optimizer, progress)
                 ticker.update(progress.epoch)
 
-        positive = recipe.task.classes.index(recipe.task.positive)
-        weights = class_weights(counts)
-        fit(head, stream, validation, optimizer, weights, params, positive, progress, on_epoch, agree=_mean)
-    return form, best, progress
-
-
-def _threshold(recipe: Recipe, trained: tuple, validation: Samples) -> float:
-    form, state, _ = trained
-    head = Head(**form)
-    head.load_state_dict(state)
-    positive = recipe.task.classes.index(recipe.task.positive)
-    kept = validation.labels >= 0
-    return best_threshold(validation.labels[kept], predict(head, validation)[kept], positive)
-
-
-def _summed(count: int, *tensors: torch.Tensor) -> tuple:
-    """Sums over the ranks of the count and of float64 tensors."""
-    parts = [hvd.allreduce(t, op=hvd.Sum, name=f"moments.{i}") for i, t in enumerate(tensors)]
-    return float(hvd.allreduce(torch.tensor(float(count), dtype=torch.float64), op=hvd.Sum, name="moments")), *parts
+        fit(params, progress, learner.train, validate if judged else None, on_epoch, agree=_mean)
+    learner.restore(best)
+    threshold = threshold_of(recipe, *learner.scored()) if judged else None
+    return Outcome(learner.form, best, progress, threshold)
 
 
 def _mean(value: float) -> float:

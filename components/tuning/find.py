@@ -13,13 +13,14 @@ from components.core.progress import progress
 from components.core.recipe import Recipe
 from components.core.spark import spark_session
 from components.core.workcache import work_key, work_path
-from components.tasks.classification import fit, heads, metrics, samples, stream
+from components.tasks.classification import augment, finetune, fit, heads, metrics, pictures, samples, stream
 from components.tuning import search, trial
 
 TABLES = ("features", "annotations", "catalog")
 # Of the training section, what a trial depends on.
 TRAINING = {
     "head", "hidden", "window_s", "l1_ratio", "batch_size", "lr", "penalty", "dropout", "seed", "workers", "patience",
+    "balanced", "finetune", "augment",
 }  # fmt: skip
 
 
@@ -58,11 +59,14 @@ def find(recipe: Recipe, names: list[str]) -> list[dict]:
 
 def search_key(recipe: Recipe) -> str:
     """The key of the search's record. The number of trials is not in it: asking for more goes on where fewer ended."""
-    digests = [tree_sha256(paths.data(recipe.name, table)) for table in TABLES]
+    whole = recipe.training.head == "finetune"
+    made_of = (*TABLES, "frames") if whole else TABLES
+    digests = [tree_sha256(paths.data(recipe.name, table)) for table in made_of]
     tuning = recipe.tuning.model_dump(mode="json", exclude={"trials"})
     training = recipe.training.model_dump(mode="json", include=TRAINING)
-    code = (search, trial, fit, heads, metrics, samples, stream)
-    return work_key(digests[0], [digests, tuning, training, list(recipe.task.classes)], *code)
+    features = recipe.features.model_dump(mode="json") if whole else None
+    code = (search, trial, augment, finetune, fit, heads, metrics, pictures, samples, stream)
+    return work_key(digests[0], [digests, tuning, training, features, list(recipe.task.classes)], *code)
 
 
 def log(recipe: Recipe, key: str, trials: list[dict]) -> None:

@@ -9,12 +9,12 @@ from components.core.errors import SightlineError
 from components.core.files import atomic_json
 from components.core.recipe import Recipe
 from components.core.stage import run_stage
-from components.core.tables import ANNOTATIONS, CATALOG, FRAMES, QUARANTINE, metadata, read_shard, shards
+from components.core.tables import ANNOTATIONS, CATALOG, FRAMES, metadata, read_shard, shards
 from components.validation import views
 from components.validation.check import check, refuse
 from components.validation.suites import suites
 
-ACCEPTED = "labels_accepted"
+ACCEPTED, REFUSED = "labels_accepted", "labels_refused"
 
 
 def main(recipe: Recipe) -> None:
@@ -24,12 +24,12 @@ def main(recipe: Recipe) -> None:
     target.unlink(missing_ok=True)
     catalog = _read(recipe, "catalog", CATALOG, views.CATALOG_COLUMNS)
     annotations = _read(recipe, "annotations", ANNOTATIONS, views.ANNOTATION_COLUMNS)
-    refused = _read(recipe, "refused", QUARANTINE, ["uri"])
+    accepted, refused = _counts(recipe)
     frames = _read(recipe, "frames", FRAMES, views.FRAME_COLUMNS)
     vectors = (read_shard(path, views.FEATURE_COLUMNS) for path in shards(paths.data(recipe.name, "features")))
     looked_at = {
         "catalog": views.catalog_view(catalog, frames),
-        "annotations": views.annotations_view(annotations, _accepted(recipe), refused.num_rows, catalog),
+        "annotations": views.annotations_view(annotations, accepted, refused, catalog),
         "frames": views.frames_view(frames, annotations, catalog, recipe.task),
         "features": views.features_view(vectors, frames),
     }
@@ -41,12 +41,13 @@ def main(recipe: Recipe) -> None:
     print(f"validation: {count} expectations met; Data Docs: {docs.relative_to(paths.workspace()) / 'index.html'}")
 
 
-def _accepted(recipe: Recipe) -> int:
-    """How many labels ingest accepted, as it noted beside those it refused."""
+def _counts(recipe: Recipe) -> tuple[int, int]:
+    """How many labels ingest accepted and refused, as it noted in the refused table, which holds whole files too."""
     notes = metadata(paths.data(recipe.name, "refused"))
-    if ACCEPTED not in notes:
-        raise SightlineError(f"data/{recipe.name}/refused: no note of {ACCEPTED}", "run the ingest stage again")
-    return int(notes[ACCEPTED])
+    for name in (ACCEPTED, REFUSED):
+        if name not in notes:
+            raise SightlineError(f"data/{recipe.name}/refused: no note of {name}", "run the ingest stage again")
+    return int(notes[ACCEPTED]), int(notes[REFUSED])
 
 
 def _read(recipe: Recipe, table: str, schema: pa.Schema, columns: list[str]) -> pa.Table:

@@ -92,6 +92,7 @@ def _annotations(recipe: Recipe) -> list[Expectation]:
         ),
         _must(gxe.ExpectColumnValuesToNotBeNull, "every label has a class", label_map, column="class"),
         _true("known_asset", "every label is of a usable asset of the catalog", "run the ingest stage again"),
+        _true("box", "every box has four sides and an area", "run the ingest stage again"),
         _must(
             gxe.ExpectColumnValuesToBeBetween, "no label ends before it begins", "correct the label file",
             column="span", min_value=0,

@@ -16,7 +16,8 @@ from components.tasks.classification.labels import UNLABELLED, frame_labels
 OK, QUARANTINED, DUPLICATE = "ok", "quarantined", "duplicate"
 SPLITS = ("train", "val", "test")
 CATALOG_COLUMNS = ["asset_id", "name", "kind", "status", "reason", "split", "width", "height", "frame_count"]
-ANNOTATION_COLUMNS = ["asset_id", "first_pts", "last_pts", "class", "x", "track_id", "weight"]
+BOX = ["x", "y", "w", "h"]
+ANNOTATION_COLUMNS = ["asset_id", "first_pts", "last_pts", "class", *BOX, "track_id", "weight"]
 FRAME_COLUMNS = ["frame_id", "asset_id", "frame_index", "pts", "width", "height", "brightness"]
 FEATURE_COLUMNS = ["frame_id", "asset_id", "vector"]
 
@@ -36,13 +37,16 @@ def catalog_view(catalog: pa.Table, frames: pa.Table) -> pd.DataFrame:
 
 
 def annotations_view(annotations: pa.Table, accepted: int, refused: int, catalog: pa.Table) -> pd.DataFrame:
-    """The annotations with: known_asset (0 or 1), frame_class, span (last - first pts), refused_share.
+    """The annotations with: known_asset (0 or 1), frame_class, box (0 or 1), span (last - first pts), refused_share.
 
-    frame_class: the class where the row labels whole frames, null where it is a box or a track. refused_share: that of
-    the labels that ingest could not place, the same in every row; `accepted` and `refused` are their numbers.
+    frame_class: the class where the row labels whole frames, null where it is a box or a track. box: 0 where a box has
+    no area or lacks a side. refused_share: that of the labels that ingest could not place, the same in every row;
+    `accepted` and `refused` are their numbers.
     """
     view = annotations.select(ANNOTATION_COLUMNS).to_pandas()
     view["frame_class"] = view["class"].where(view["x"].isna() & view["track_id"].isna())
+    sides = view[BOX].notna()
+    view["box"] = (~sides.any(axis=1) | (sides.all(axis=1) & (view["w"] > 0) & (view["h"] > 0))).astype(int)
     view["known_asset"] = view["asset_id"].isin(_ok_assets(catalog)).astype(int)
     view["span"] = view["last_pts"] - view["first_pts"]
     view["refused_share"] = refused / max(1, refused + accepted)

@@ -4,21 +4,31 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
+from tests.flows.toy import free_port
+
 PROJECT = Path(__file__).resolve().parents[2]
 RECIPE = "suspicious"
-SMALL = {"seed": 3, "train_clips": 6, "val_clips": 3, "test_clips": 4, "seconds": 4.0}
+SMALL = {
+    "ingest": {"scenes": {"seed": 3, "train_clips": 6, "val_clips": 3, "test_clips": 4, "seconds": 4.0}},
+    "tuning": {"trials": 2},
+    "training": {"epochs": 6},
+}
 
 
 class Workspace:
-    """A copy of the project's working tree under git, with commands run in it as a user would."""
+    """A copy of the project's working tree under git, with commands run in it as a user would; one recipe is in it."""
 
-    def __init__(self, root: Path):
-        self.root = root
+    def __init__(self, root: Path, recipe: str = RECIPE, changes: dict[str, dict] = SMALL):
+        self.root, self.recipe = root, recipe
         ignored = shutil.ignore_patterns(
             "__pycache__", ".git", ".venv", ".sightline", "data", ".pytest_cache", "tmp", "cache"
         )
@@ -37,21 +47,26 @@ class Workspace:
             shutil.copytree(source, root / name, ignore=ignored) if source.is_dir() else shutil.copy(
                 source, root / name
             )
-        self.change(
-            ingest={"scenes": SMALL},
-            tuning={"trials": 2},
-            training={"epochs": 6},
-            promotion={"gates": {"minimum": 0.1}},
-        )
+        self.keep_only()
+        self.change(**changes)
+        document = yaml.safe_load((root / "params.yaml").read_text())
+        gates = document["recipes"][recipe]["promotion"]["gates"]
+        self.change(promotion={"gates": gates | {"minimum": 0.1}})
         self.git("init", "-q")
         self.commit("start")
+
+    def keep_only(self) -> None:
+        """Takes the other recipes out of params.yaml: `dvc repro` would run them all."""
+        file = self.root / "params.yaml"
+        recipes = yaml.safe_load(file.read_text())["recipes"]
+        file.write_text(yaml.safe_dump({"recipes": {self.recipe: recipes[self.recipe]}}, sort_keys=False))
 
     def change(self, **sections) -> None:
         """Changes keys of the recipe's sections in params.yaml."""
         file = self.root / "params.yaml"
         document = yaml.safe_load(file.read_text())
         for section, keys in sections.items():
-            document["recipes"][RECIPE][section] |= keys
+            document["recipes"][self.recipe][section] |= keys
         file.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def git(self, *arguments: str) -> None:
@@ -96,6 +111,30 @@ class Workspace:
         """The digests that dvc.lock holds of every output, by path."""
         lock = yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
         return {out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"]}
+
+
+@contextmanager
+def served(workspace: Workspace) -> Iterator[str]:
+    """The URL of `sightline serve` for the workspace's recipe; the service ends with the context, with exit code 0."""
+    port = free_port()
+    command = [sys.executable, "-m", "flows.cli", "serve", workspace.recipe, "--port", str(port)]
+    service = subprocess.Popen(command, cwd=workspace.root, env=workspace.environment, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not _ready(f"http://127.0.0.1:{port}/readyz"):
+            assert service.poll() is None and time.monotonic() < deadline
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        service.terminate()
+        assert service.wait(timeout=30) == 0
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from components.core.recipe import load_recipe
 from components.core.tables import read_table
 from components.evaluation import scores
 from components.evaluation.__main__ import SPLIT
+from components.evaluation.content import Content
 from components.evaluation.moments import ranked_moments
-from components.evaluation.report import Content
 from components.evaluation.write import moment_pictures, write_report
 from components.tasks.classification.model import load_model
 from components.tasks.classification.samples import load_samples
@@ -113,7 +113,7 @@ def test_a_moments_address_opens_the_player_at_its_second(workspace, tmp_path):
     assets = scores.scored_assets(samples, model.predict(samples), catalog, recipe.task, 0.4375)
     moments = ranked_moments([(asset.seconds, asset.scores) for asset in assets], 12, 0.3)
     pictures = moment_pictures("made", assets, moments)
-    content = Content(recipe, assets, scores.test_metrics(assets, 0.4375), moments, pictures, "0123456789ab")
+    content = Content(recipe, assets, scores.measured(assets, catalog, 0.4375), moments, pictures, "0123456789ab")
     report = workspace / "report"
     write_report(report, content)
     transcoded = next(moment for moment in moments if assets[moment.asset].name == "gate.mpg" and moment.seconds > 0)

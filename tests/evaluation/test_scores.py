@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 from components.core.errors import SightlineError
 from components.core.recipe import Task
 from components.core.tables import predictions_schema, write_shard
-from components.evaluation import scores
+from components.evaluation import curves, scores
 from components.tasks.classification.samples import Samples
 
 TASK = Task(classes=("normal", "suspicious"), positive="suspicious")
@@ -66,7 +66,7 @@ def test_metrics_are_those_of_sklearn_on_the_labelled_frames(task, seed):
     counts = ("true_negatives", "false_positives", "false_negatives", "true_positives")
     assert [found[name] for name in counts] == [tn, fp, fn, tp]
     assert (found["assets"], found["frames"], found["labelled_frames"]) == (3, 125, int(keep.sum()))
-    rows = scores.confusion_rows(assets, task)
+    rows = curves.confusion_rows(assets, task)
     assert rows.count((task.positive, task.positive)) == tp and len(rows) == keep.sum() and rows == sorted(rows)
     assert found["accuracy"] == pytest.approx(np.mean([actual == called for actual, called in rows]))
 
@@ -74,10 +74,10 @@ def test_metrics_are_those_of_sklearn_on_the_labelled_frames(task, seed):
 def test_the_curves_hold_the_figures():
     assets, labels, probabilities = made()
     found = scores.test_metrics(assets, 0.4)
-    roc = np.array(scores.roc_rows(assets))
+    roc = np.array(curves.roc_rows(assets))
     assert sk.auc(roc[:, 0], roc[:, 1]) == pytest.approx(found["frame_auc"])
     assert roc[0].tolist() == [0, 0, np.inf] and roc[-1, :2].tolist() == [1, 1]
-    curve = np.array(scores.precision_recall_rows(assets))
+    curve = np.array(curves.precision_recall_rows(assets))
     assert curve[-1].tolist() == [0, 1, np.inf] and curve[0, 0] == 1
     assert np.all(np.diff(curve[:, 0]) <= 0) and np.all(np.diff(curve[:, 2]) > 0)
     recall, precision, threshold = curve[len(curve) // 2]
@@ -123,6 +123,6 @@ def test_stretches_run_to_the_next_frame():
     assets, *_ = made(sizes=(6,), labels=[1, 1, 0, -1, 1, 1])
     step = float(3 * 3003 * BASE)
     expected = [(0.0, 2 * step), (4 * step, 6 * step)]
-    assert np.allclose(scores.positive_stretches(assets[0]), expected)
+    assert np.allclose(scores.marked_stretches(assets[0]), expected)
     assets, *_ = made(sizes=(3,), labels=[0, -1, 0])
-    assert scores.positive_stretches(assets[0]) == []
+    assert scores.marked_stretches(assets[0]) == []

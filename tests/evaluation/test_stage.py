@@ -133,7 +133,7 @@ def test_the_report_needs_nothing_from_outside_and_names_no_machine(evaluated):
         assert link.startswith(("#", "data:")) or (out(evaluated) / "report" / link.split("#")[0]).is_file(), link
     assert not re.search(r"https?://(?!www\.w3\.org)", text) and "@import" not in text
     drawings = [attributes for name, attributes in page.tags if name == "svg"]
-    assert len(drawings) == 5 and all(one["role"] == "img" and one["aria-label"] for one in drawings)
+    assert len(drawings) == 6 and all(one["role"] == "img" and one["aria-label"] for one in drawings)
 
 
 def test_videos_that_play_are_copied_as_they_are_and_never_linked(evaluated):
@@ -170,9 +170,11 @@ def test_trainings_run_gets_metrics_parameters_digests_and_artifacts(evaluated, 
     inputs = run.inputs.dataset_inputs
     assert [one.dataset.name for one in inputs] == ["made-features"]
     kept = {item.path for item in client.list_artifacts(run.info.run_id, "evaluation")}
-    assert kept == {"evaluation/metrics.json", "evaluation/predictions", "evaluation/recipe.json", "evaluation/report"}
+    files = ("confusion.svg", "metrics.json", "predictions", "recipe.json", "report")
+    assert kept == {f"evaluation/{name}" for name in files}
     report = {item.path for item in client.list_artifacts(run.info.run_id, "evaluation/report")}
-    assert report == {"evaluation/report/index.html", "evaluation/report/per_video.csv"}
+    files = ("index.html", "per_class.csv", "per_video.csv")
+    assert report == {f"evaluation/report/{name}" for name in files}
 
 
 def test_nothing_of_mlflow_is_in_the_outputs(evaluated, monkeypatch):
@@ -263,3 +265,34 @@ def test_frames_that_do_not_fit_the_features_are_an_error(workspace, shared_stor
     with pytest.raises(SightlineError, match="no frame"):
         main(load_recipe("made"))
     assert paths.workspace() == workspace
+
+
+def test_without_a_positive_class(evaluated, workspace, shared_store, capfd):
+    """The same tables as a recipe whose classes are of one rank: sites and light become slices on the way."""
+    params = yaml.safe_load((workspace / "params.yaml").read_text())
+    params["recipes"]["made"]["task"]["positive"] = None
+    (workspace / "params.yaml").write_text(yaml.safe_dump(params))
+    folder = workspace / "data/made"
+    meta = json.loads((folder / "model/model.json").read_text())
+    (folder / "model/model.json").write_text(json.dumps(meta | {"threshold": None}))
+    catalog = pq.read_table(folder / "catalog/part-00000.parquet")
+    rows = catalog.to_pylist()
+    for row in rows:
+        row |= {"site": row["name"], "saturation": 60.0, "brightness": 90.0, "near_group": "all"}
+    pq.write_table(catalog.from_pylist(rows, catalog.schema), folder / "catalog/part-00000.parquet")
+    main(load_recipe("made"))
+    assert "accuracy" in capfd.readouterr().out
+    metrics = json.loads((out(workspace) / "metrics.json").read_text())
+    table = pq.read_table(out(workspace) / "predictions").to_pylist()
+    known = [row for row in table if row["label"] is not None]
+    assert metrics["accuracy"] == pytest.approx(sum(row["label"] == row["prediction"] for row in known) / len(known))
+    assert {"f1_macro", "roc_auc_macro", "roc_auc_binarised"} <= set(metrics) and "threshold" not in metrics
+    assert metrics["near_duplicates_in_train"] == metrics["assets"] == 3
+    assert set(metrics["slices"]["site"]) == {"gate.mpg", "hall.mp4", "quiet.mp4"} and len(metrics["slices"]) == 1
+    for row in table:
+        assert row["score"] == row[f"prob_{row['prediction']}"] and row["score"] >= 0.5
+        assert row["light"] == "day" and row["uri"].endswith(row["site"])
+    run = tracking.find_run("made", model_digest=load_model(folder / "model").digest)
+    assert "test_f1_macro" in tracking.client().get_run(run).data.metrics
+    text, page, _ = page_of(workspace)
+    assert "tells 2 classes apart" in text and "Most confident mistakes" in text

@@ -1,5 +1,6 @@
 """The command: help with an example everywhere, exit codes, errors in one sentence, and a quick start."""
 
+import json
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from tests.flows import toy
 
-COMMANDS = ["demo", "run", "up", "down", "status", "serve", "doctor"]
+COMMANDS = ["demo", "run", "up", "down", "status", "serve", "data", "catalog", "quarantine", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -55,6 +56,13 @@ def test_outside_a_workspace_the_remedy_is_said(tmp_path):
     reply = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert reply.returncode == 1
     assert "no dvc.yaml here or above" in reply.stderr and "Traceback" not in reply.stderr
+
+
+def test_data_sets_are_listed_and_a_wrong_name_ends_with_2(root):
+    reply = toy.sightline(root, "data", "--list", "--json")
+    assert reply.returncode == 0 and {"caviar", "ped2", "mot17"} <= {row["name"] for row in json.loads(reply.stdout)}
+    reply = toy.sightline(root, "data", "pde2")
+    assert reply.returncode == 2 and "did you mean 'ped2'?" in reply.stderr and reply.stdout == ""
 
 
 def test_debugging_shows_the_traceback(root):

@@ -91,3 +91,13 @@ def test_a_decision_says_why():
 
 def test_what_is_not_there_yet_is_none(root):
     assert artifacts.read_json(toy.RECIPE, "decision.json") is None
+
+
+def test_slices_are_a_table_of_their_own():
+    day = {"assets": 3, "average_precision": 0.12345, "accuracy": None}
+    metrics = {"accuracy": 0.5, "slices": {"light": {"day": day}}}
+    assert artifacts.headline_rows(metrics) == [{"metric": "accuracy", "value": 0.5}]
+    assert artifacts.slice_rows(metrics) == [
+        {"slice": "light day", "assets": 3, "average_precision": 0.1235, "accuracy": None}
+    ]
+    assert artifacts.slice_rows({"accuracy": 0.5}) == []

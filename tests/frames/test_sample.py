@@ -1,9 +1,12 @@
 """One unit's shard: the right frames, with exact times, in flat memory; a changed file is refused."""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import asdict
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,8 +15,11 @@ import pytest
 from components.core import media, tables
 from components.core.files import file_sha256
 from components.core.recipe import Frames
+from components.core.segments import segments
 from components.core.workcache import sealed
+from components.frames import sample
 from components.frames.sample import sample_unit
+from components.ingest import video
 from tests.footage import NTSC, REPOSITORY, picture, write_clip, write_picture
 
 
@@ -23,7 +29,18 @@ def item(path, kind="video", entry="shard.parquet", **params):
     asset = {"asset_id": file_sha256(path)[:16], "uri": str(path), "sha256": file_sha256(path)}
     asset |= {"bytes": path.stat().st_size, "time_base_num": num, "time_base_den": den}
     params = Frames(**params).model_dump(mode="json")
-    return {"name": "unit", "kind": kind, "assets": [asset], "entry": str(path.with_name(entry)), "params": params}
+    made = {"kind": kind, "assets": [asset], "segment": None, "params": params}
+    return made | {"entry": str(path.with_name(entry))}
+
+
+def parts(path, length, **params):
+    """An item per segment of `length` frames."""
+    plan = video.outline(path, length)
+    found = segments(plan["segment_pts"], plan["segment_index"])
+    return [
+        item(path, entry=f"{number:05d}.parquet", **params) | {"segment": asdict(part)}
+        for number, part in enumerate(found)
+    ]
 
 
 def shard(made):
@@ -55,6 +72,50 @@ def test_rows(tmp_path, monkeypatch, name, fps):
         assert np.abs(media.decode_picture(row["jpeg"]).astype(int) - small).mean() < 6
         assert row["perceptual_hash"] == media.perceptual_hash(small)
         assert (row["brightness"], row["contrast"]) == pytest.approx(media.statistics(small)[:2], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mpg", "a.mkv"])
+@pytest.mark.parametrize("fps", [None, 5, "30000/2002"])
+def test_the_segments_of_a_video_hold_the_rows_of_the_whole(tmp_path, monkeypatch, name, fps):
+    monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(tmp_path))
+    codec = "mpeg2video" if name.endswith("mpg") else "libx264"
+    path = write_clip(tmp_path / name, frames=100, rate=NTSC, codec=codec, size=(128, 96), bf="2", g="12")
+    whole, made = item(path, fps=fps), parts(path, 30, fps=fps)
+    for one in [whole, *made]:
+        assert "rows" in sample_unit(one)
+    assert len(made) == 3
+    assert [row for one in made for row in shard(one)] == shard(whole)
+
+
+def test_the_bytes_of_a_long_video_are_read_once(tmp_path, monkeypatch):
+    """A segment takes the word of the check before it, unless the file was touched since."""
+    monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(tmp_path))
+    path = write_clip(tmp_path / "a.mp4", frames=100, g="12")
+    first, second, _ = parts(path, 30)
+    reads = []
+    monkeypatch.setattr(sample, "file_sha256", lambda file: reads.append(file) or file_sha256(file))
+    stamp = sample.check_file(first["assets"][0])["stamp"]
+    for one in (first, second):
+        one["assets"][0]["stamp"] = stamp
+        assert "rows" in sample_unit(one)
+    assert len(reads) == 1
+    os.utime(path, (1, 1))
+    Path(second["entry"]).unlink()
+    assert "rows" in sample_unit(second) and len(reads) == 2
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    Path(second["entry"]).unlink()
+    assert "its bytes are not those" in sample_unit(second)["problem"]
+    assert "its bytes are not those" in sample.check_file(first["assets"][0])["problem"]
+
+
+def test_a_file_written_to_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(tmp_path))
+    path = write_clip(tmp_path / "a.mp4")
+    made = item(path)
+    monkeypatch.setattr(sample, "frames_of", lambda *_: os.utime(path, (1, 1)) or [])
+    assert "written to while it was read" in sample_unit(made)["problem"]
 
 
 def test_pictures_are_one_frame_each(tmp_path, monkeypatch):
@@ -94,14 +155,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
-def test_memory_is_flat_in_the_length_of_the_video(tmp_path, monkeypatch):
+@pytest.mark.parametrize("whole", [True, False])
+def test_memory_is_flat_in_the_length_of_the_video(tmp_path, monkeypatch, whole):
     """Ten times the frames: 2,000 decoded pictures are 180 MB; JPEGs leave by row groups, whatever their number."""
     monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     peak = {}
     for frames in (200, 2000):
-        path = write_clip(tmp_path / f"{frames}.mpg", frames, "mpeg2video", rate=Fraction(25), size=(200, 152))
-        made = item(path, entry=f"{frames}.parquet", fps=None)
+        path = write_clip(tmp_path / f"{frames}.mkv", frames, "mpeg2video", rate=Fraction(25), size=(200, 152))
+        made = item(path, fps=None) if whole else parts(path, 10_000, fps=None)[0]
+        made["entry"] = str(tmp_path / f"{frames}.parquet")
         command = [sys.executable, "-c", MEASURE, json.dumps(made)]
         peak[frames] = int(subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout)
     assert pq.read_metadata(tmp_path / "2000.parquet").num_row_groups == -(-2000 // tables.ROW_GROUP)

@@ -34,6 +34,7 @@ CLIPS = {
     "c.mkv": {"rate": NTSC},
     "d.mp4": {"rate": Fraction(25), "frames": 400},
     "e.mp4": {"rate": Fraction(25), "frames": 200},
+    "long.mkv": {"rate": Fraction(25), "codec": "mpeg2video", "g": "12", "frames": 6500, "size": (32, 32)},
 }
 
 
@@ -62,15 +63,18 @@ def made(tmp_path_factory):
     return root, contents(root / "data" / RECIPE / "frames"), time.monotonic() - start
 
 
-def test_a_shard_per_video_and_group_of_pictures(made):
+def test_a_shard_per_video_segment_and_group_of_pictures(made):
     root, shards, _ = made
     catalog = rows(root, "catalog")
     videos = {row["asset_id"]: row["frame_count"] for row in catalog if row["kind"] == "video"}
+    long = next(row for row in catalog if row["name"] == "long.mkv")
+    assert long["segment_index"] == [0, 3000, 6000]
     groups = {f"pictures-{row['asset_id'][:2]}" for row in catalog if row["kind"] == "picture"}
-    assert set(shards) == {f"{name}.parquet" for name in {*videos, *groups}}
+    names = {*videos, *groups, *(f"{long['asset_id']}-{number:05d}" for number in range(3))} - {long["asset_id"]}
+    assert set(shards) == {f"{name}.parquet" for name in names}
     for asset, count in videos.items():
-        path = root / "data" / RECIPE / "frames" / f"{asset}.parquet"
-        found = pq.read_table(path, columns=["asset_id", "frame_index"]).to_pylist()
+        paths = sorted((root / "data" / RECIPE / "frames").glob(f"{asset}*.parquet"))
+        found = pq.read_table(paths, columns=["asset_id", "frame_index"]).to_pylist()
         assert found == [{"asset_id": asset, "frame_index": index} for index in range(count)]
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -11,7 +12,11 @@ import pytest
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
-from components.ingest.probe import probe_file
+from components.core.files import file_sha256
+from components.core.recipe import Limits
+from components.ingest.batch import probe_batch
+from components.ingest.known import Known, record
+from components.ingest.probe import code, kind_of, probe_file
 from tests.footage import NTSC, picture, write_clip, write_picture
 
 
@@ -74,8 +79,10 @@ def bad_files(folder):
     shutil.copy(still, folder / "png.mp4")
     shutil.copy(folder / "still.jpg", folder / "jpeg.mpg")
     shutil.copy(clip, folder / "film.jpg")
-    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 60000, 60000, 8, 2, 0, 0, 0)
-    (folder / "bomb.png").write_bytes(header + bytes(4))
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 60000, 60000, 8, 2, 0, 0, 0)
+    (folder / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT"
+    )
     return {
         "cut.mp4": "truncated",
         "cut.jpg": "truncated",
@@ -87,7 +94,7 @@ def bad_files(folder):
         "png.mp4": "named as a video, but it holds a PNG picture",
         "jpeg.mpg": "named as a video, but it holds a JPEG picture",
         "film.jpg": "named as a picture, but it holds an MP4 video",
-        "bomb.png": "cannot be decoded as a picture",
+        "bomb.png": "3600000000 pixels are more than 200000000",
         "gone.mp4": "cannot be read (No such file or directory)",
         "folder.mp4": "cannot be read (Is a directory)",
         "a\0b.mp4": "unexpected ValueError",
@@ -103,18 +110,71 @@ def test_bad_files_have_a_reason(tmp_path):
         json.dumps(found)
 
 
+def probe_all(*paths, limits=None, **known) -> list[dict]:
+    """As on one of Spark's workers, and then what the stage keeps of it."""
+    files = [{"path": str(path), "kind": kind_of(path.name), "bytes": 0, "sha256": None, **known} for path in paths]
+    item = {"files": files, "limits": (limits or Limits()).model_dump(), "code": code()}
+    records = probe_batch(item)["records"]
+    with Known() as store:
+        store.take_over()
+    return records
+
+
 def test_what_was_probed_is_kept_by_its_bytes(tmp_path):
-    first = probe(write_clip(tmp_path / "a.mp4"))
-    kept = sorted((tmp_path / "workspace").rglob("*.json"))
-    assert len(kept) == 1
-    before = kept[0].stat().st_mtime_ns
+    (first,) = probe_all(write_clip(tmp_path / "a.mp4"))
+    assert record(first["sha256"], "video", code()) == json.loads(json.dumps({**first, "fingerprint": None}))
+    assert record(first["sha256"], "picture", code()) is None and record(first["sha256"], "video", "other") is None
     (tmp_path / "b.mp4").write_bytes((tmp_path / "a.mp4").read_bytes())
-    second = probe(tmp_path / "b.mp4", sha256=first["sha256"])
-    assert kept[0].stat().st_mtime_ns == before
-    assert {**second, "fingerprint": None} == json.loads(json.dumps({**first, "fingerprint": None}))
+    second = probe(tmp_path / "b.mp4")
+    assert {**second, "fingerprint": None} == record(first["sha256"], "video", code())
     assert second["fingerprint"] != first["fingerprint"]
-    kept[0].write_text("{")
-    assert probe(tmp_path / "a.mp4")["status"] == "ok"
+
+
+def test_a_damaged_store_is_made_anew(tmp_path, capsys):
+    (first,) = probe_all(write_picture(tmp_path / "a.png"))
+    store = next((tmp_path / "workspace").rglob("known.sqlite"))
+    store.write_bytes(b"no database" * 1000)
+    assert probe(tmp_path / "a.png")["status"] == "ok"
+    (again,) = probe_all(tmp_path / "a.png")
+    assert again == first and "every file is read again" in capsys.readouterr().err
+    left = store.parent / "left" / "half.json"
+    left.write_text("{")
+    with Known() as opened:
+        opened.take_over()
+    assert not left.exists() and "are read again" in capsys.readouterr().err
+
+
+def test_limits_are_those_of_the_recipe(tmp_path):
+    """A refusal by a limit holds as long as the limit does; a record made under a higher one is refused as well."""
+    path = write_picture(tmp_path / "a.png", size=(64, 48))
+    tight, wide = Limits(pixels=64 * 48 - 1), Limits(pixels=64 * 48)
+    (refused,) = probe_all(path, limits=tight)
+    assert (refused["status"], refused["reason"]) == (
+        "quarantined", "3072 pixels are more than 3071 (ingest.limits.pixels)"
+    )  # fmt: skip
+    (allowed,) = probe_all(path, limits=wide)
+    assert allowed["status"] == "ok"
+    assert {**probe_all(path, limits=tight)[0], "too_large": True} == refused
+    assert probe_all(path, limits=wide) == [allowed]
+
+
+def test_too_slow_or_too_large_for_memory(tmp_path):
+    slow = tmp_path / "slow.png"
+    Image.new("L", (7000, 7000)).save(slow, compress_level=1)
+    quick = write_picture(tmp_path / "quick.png")
+    late, fine = probe_all(slow, quick, limits=Limits(seconds=0.25))
+    assert (late["status"], late["reason"], fine["status"]) == ("quarantined", "took longer than 0.25 s", "ok")
+    assert late["sha256"] == file_sha256(slow) and late["fingerprint"] is None
+    big, fine = probe_all(slow, quick, limits=Limits(memory_mb=100))
+    assert (big["reason"], fine["status"]) == ("needed more than 100 MB", "ok")
+    assert record(late["sha256"], "picture", code())["needs_over_mb"] == 100  # of `big`: the time-out was not kept
+    assert probe(slow, limits={"memory_mb": 50})["reason"] == "needed more than 50 MB"
+    assert probe_all(slow)[0]["status"] == "ok"
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    assert probe(tmp_path / "a.mp4")["reason"] == "cannot be read (not a regular file)"
 
 
 def test_what_cannot_be_read_now_is_not_kept(tmp_path):

@@ -126,6 +126,72 @@ def test_killed_while_probing_the_next_run_goes_on(tmp_path):
     assert contents(root / "data") == resumed
 
 
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory):
+    """A workspace whose footage is a MOT sequence with VOC beside it and a folder per class, looked at once."""
+    root = make_recipe(tmp_path_factory.mktemp("pictured"))
+    footage = root / "footage"
+    for number in range(6):
+        write_picture(footage / ("Katze" if number < 3 else "dog") / f"{number}.png", seed=number)
+    shutil.copy(footage / "dog" / "5.png", footage / "Katze" / "5.png")
+    for number in (1, 2):
+        write_picture(footage / "walk" / "img1" / f"{number:06d}.jpg", seed=10 + number)
+    truth = "1,4,11,11,20,20,1,1,1\n2,4,61,41,20,20,0,1,1\n3,4,1,1,9,9,1,1,1\n"
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>8</xmax><ymax>9</ymax></bndbox>"
+    text = f"<annotation>\n<object><name>fox</name>{box}</object></annotation>"
+    for name, content in {"gt/gt.txt": truth, "xml/000001.xml": text, "xml/000002.xml": text[:40]}.items():
+        (footage / "walk" / name).parent.mkdir(exist_ok=True)
+        (footage / "walk" / name).write_text(content)
+    assert run_stage(root, "ingest")[0] == 0
+    return root
+
+
+def read_again(root, **sections):
+    """What the stage prints; no file changed, so nothing is probed."""
+    make_recipe(root, **sections)
+    code, printed = run_stage(root, "ingest", JAVA_HOME="/nowhere")
+    assert code == 0, printed
+    return printed
+
+
+def test_a_folder_per_class_without_a_positive_class(pictured):
+    ingest = {"labels": "folders", "label_map": {"Katze": "cat", "walk": "dog"}}
+    printed = read_again(pictured, task={"classes": ["cat", "dog"]}, ingest=ingest)
+    ids = {row["asset_id"]: row["name"] for row in rows(pictured, "catalog") if row["status"] == "ok"}
+    found = {ids[row["asset_id"]]: row["class"] for row in rows(pictured, "annotations")}
+    cats = {f"Katze/{number}.png": "cat" for number in (0, 1, 2)}
+    dogs = {f"dog/{number}.png": "dog" for number in (3, 4)} | {f"walk/img1/00000{n}.jpg": "dog" for n in (1, 2)}
+    assert found == cats | dogs
+    assert [(row["uri"], row["line"], row["reason"]) for row in rows(pictured, "refused")] == [
+        ("footage/Katze/5.png", None, "frame 0 is cat here and dog by dog/5.png"),
+        ("footage/dog/5.png", None, "frame 0 is dog here and cat by Katze/5.png"),
+    ]
+    assert "labels read as folders" in printed and "labels 7 accepted, 2 refused" in printed
+
+
+def test_a_sequence_with_tracks(pictured):
+    printed = read_again(pictured)
+    names = {row["asset_id"]: row["name"] for row in rows(pictured, "catalog")}
+    found = rows(pictured, "annotations")
+    assert sorted((names[row["asset_id"]], row["x"], row["y"], row["w"], row["h"], row["weight"]) for row in found) == [
+        ("walk/img1/000001.jpg", 10, 10, 20, 20, 1),
+        ("walk/img1/000002.jpg", 60, 40, 4, 8, 0),
+    ]
+    assert len({row["track_id"] for row in found}) == 1 and {row["class"] for row in found} == {"pedestrian"}
+    assert [(row["uri"], row["line"], row["reason"]) for row in rows(pictured, "refused")] == [
+        ("footage/walk/gt/gt.txt", 3, "no picture of frame 3 in img1/")
+    ]
+    assert "boxes of classes that the task does not have: pedestrian (2)" in printed
+
+
+def test_voc_with_a_damaged_file(pictured):
+    read_again(pictured, ingest={"labels": "walk/xml", "label_map": {"fox": "suspicious"}})
+    (row,) = rows(pictured, "annotations")
+    assert (row["class"], row["x"], row["y"], row["w"], row["h"], row["track_id"]) == ("suspicious", 0, 0, 8, 9, None)
+    (bad,) = rows(pictured, "refused")
+    assert (bad["uri"], bad["line"]) == ("footage/walk/xml/000002.xml", 2) and len(bad["sha256"]) == 64
+
+
 @pytest.mark.parametrize(
     ("sections", "code", "words"),
     [

@@ -165,3 +165,62 @@ def test_of_log_loss_less_is_better():
 def test_an_unknown_metric_names_the_nearest():
     with pytest.raises(UsageError, match="accuracy"):
         decided(answers(0.9), gates=GATES.model_copy(update={"metric": "acuracy"}))
+
+
+def slices_of(scores: Scores, size: int) -> dict:
+    """The assets in two sites: the first `size`, and the rest."""
+    assets = sorted({asset for asset, _ in scores.keys})
+    return {("site", "a"): set(assets[:size]), ("site", "b"): set(assets[size:])}
+
+
+def worse_on_some(assets: int, worse: int) -> tuple[Scores, Scores]:
+    """(challenger, champion): better on the whole, but wrong throughout on the first `worse` assets."""
+    champion = answers(0.6, 1, assets=assets)
+    labels = champion.labels
+    right = np.array([int(asset) >= worse for asset, _ in champion.keys])
+    positive = np.where(right, labels, 1 - labels).astype(np.float32) * 0.8 + 0.1
+    return Scores(champion.keys, labels, np.stack([1 - positive, positive], 1), 0.5), champion
+
+
+@pytest.mark.parametrize(("worse", "refused"), [(10, True), (9, False)])
+def test_a_slice_that_gets_worse_is_refused_if_it_is_large_enough(worse, refused):
+    challenger, champion = worse_on_some(50, worse)
+    metrics = {"accuracy": accuracy(challenger.labels, challenger.probabilities, 0.5)}
+    slices = slices_of(challenger, worse)
+    rival = Champion(1, "old", champion)
+    assert decide(GATES, metrics, [], challenger, "new", rival, accuracy).promoted, "better on the whole"
+    decision = decide(GATES, metrics, [], challenger, "new", rival, accuracy, slices)
+    assert decision.promoted is not refused and decision.difference["low"] > 0
+    if refused:
+        assert decision.reasons[0].startswith("on site a (10 assets) it is worse by 0.")
+    lenient = GATES.model_copy(update={"max_regression": 1.0})
+    assert decide(lenient, metrics, [], challenger, "new", rival, accuracy, slices).promoted
+
+
+def test_a_slice_that_may_be_worse_by_chance_is_let_pass():
+    """On one of the slice's twelve assets it is worse, on the others as good: on average by more than is allowed."""
+    champion = answers(1.0, assets=40)
+    probabilities = champion.probabilities.copy()
+    rows = np.array([asset == "000" for asset, _ in champion.keys])
+    probabilities[rows] = probabilities[rows][:, ::-1]
+    probabilities[0] = champion.probabilities[0]
+    challenger = Scores(champion.keys, champion.labels, probabilities, 0.5)
+    gates = GATES.model_copy(update={"max_regression": 0.05, "min_improvement": -0.05, "confidence": 0.5})
+    metrics = {"accuracy": 0.98}
+    decision = decide(
+        gates, metrics, [], challenger, "new", Champion(1, "old", champion), accuracy, slices_of(challenger, 12)
+    )
+    assert decision.promoted
+
+
+def test_of_log_loss_a_slice_gets_worse_by_more():
+    challenger, champion = worse_on_some(50, 10)
+    gates = GATES.model_copy(update={"metric": "log_loss", "minimum": 1.0})
+    metrics = {"log_loss": 0.2}
+
+    def loss(labels, probabilities, threshold):
+        return 1 - accuracy(labels, probabilities, threshold)
+
+    rival = Champion(1, "old", champion)
+    decision = decide(gates, metrics, [], challenger, "new", rival, loss, slices_of(challenger, 10))
+    assert not decision.promoted and "on site a" in decision.reasons[0]

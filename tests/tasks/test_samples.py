@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,7 +80,8 @@ def test_stream_is_repeatable_and_covers_an_epoch(workspace):
 def test_ranks_share_nothing_and_take_equal_steps(workspace):
     source = split_source(load_recipe(RECIPE), "train")
     ranks = [Stream(source, 0, 16, 0, rank, 4) for rank in range(4)]
-    assert len({file for stream in ranks for file in stream.files}) == sum(len(stream.files) for stream in ranks) == 6
+    positions = [at for stream in ranks for at in stream.positions]
+    assert len(set(positions)) == len(positions) == 6
     assert len({len(list(stream.epoch(0))) for stream in ranks}) == 1
 
 
@@ -96,3 +98,24 @@ def test_deal_gives_every_shard_once_and_balances(rows, world):
     assert sorted(i for share in shares for i in share) == list(range(len(rows)))
     weights = [sum(rows[i] for i in share) for share in shares]
     assert max(weights) - min(weights) <= max(rows)
+
+
+def test_a_video_in_several_shards_is_one_sequence(workspace):
+    """A long video's shards ASSET-00000, ASSET-00001: the same samples, batches and period as from one shard."""
+    recipe = load_recipe(RECIPE)
+    before, period = load_samples(recipe, "train"), sample_period(recipe)
+    batches = list(Stream(split_source(recipe, "train"), 2, 16, seed=3).epoch(1))
+    for file in sorted((workspace / "data" / RECIPE / "features").glob("*.parquet")):
+        table = tables.read_shard(file)
+        for number, first in enumerate((0, 13, 30)):
+            part = table.slice(first, (13, 17, FRAMES)[number])
+            tables.write_shard(file.with_name(f"{file.stem}-{number:05d}.parquet"), part, table.schema)
+        file.unlink()
+    source = split_source(recipe, "train")
+    assert [len(group) for group in source.groups] == [3] * SPLITS["train"]
+    after = load_samples(recipe, "train")
+    assert after.frame_ids == before.frame_ids and (after.vectors == before.vectors).all()
+    assert (after.starts == before.starts).all() and sample_period(recipe) == period
+    for one, other in zip(batches, Stream(source, 2, 16, seed=3).epoch(1), strict=True):
+        assert torch.equal(one.windows, other.windows) and torch.equal(one.present, other.present)
+    assert source.labels(source.groups[0]).tolist() == after.labels[after.rows(0)].tolist()

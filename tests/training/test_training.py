@@ -89,10 +89,9 @@ def pieces():
     source = split_source(recipe, "train")
     head = new_head(head_form(recipe, params, DIMENSION), params.seed)
     whole = Stream(source, head.reach, params.batch_size, params.seed)
-    count, total, squares, counts = whole.moments()
-    standardise(head, count, total, squares)
+    standardise(head, *whole.moments())
     streams = [Stream(source, head.reach, params.batch_size, params.seed, rank, 2) for rank in range(2)]
-    return head, streams, class_weights(counts), params
+    return head, streams, class_weights(whole.counts, params.balanced), params
 
 
 def test_killed_training_resumes_to_the_same_bytes(trained, tmp_path, monkeypatch):

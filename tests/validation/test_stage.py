@@ -27,7 +27,7 @@ def workspace(tmp_path, recipe, tables):
                 rows = table.filter([one == asset for one in table["asset_id"].to_pylist()])
                 write_shard(folder / f"{asset}.parquet", rows, table.schema)
         else:
-            notes = {"labels_accepted": "10"} if name == "refused" else None
+            notes = {"labels_accepted": "10", "labels_refused": "0"} if name == "refused" else None
             write_shard(folder / "part-00000.parquet", table, table.schema.with_metadata(notes))
     return tmp_path
 

@@ -111,6 +111,8 @@ BREAKS = [
           lambda t: {"annotations": put(t["annotations"], "class", {0: None})}),
     Break("label of no asset", "annotations", "every label is of a usable asset of the catalog", "asset_id=nobody",
           lambda t: {"annotations": put(t["annotations"], "asset_id", {0: "nobody"})}),
+    Break("box without a side", "annotations", "every box has four sides and an area", "1 of 10",
+          lambda t: {"annotations": put(t["annotations"], "x", {0: 1.0})}),
     Break("label ends first", "annotations", "no label ends before it begins", "span=-1",
           lambda t: {"annotations": put(t["annotations"], "last_pts", {2: -1})}),
     Break("negative weight", "annotations", "weights are not negative", "weight=-0.5",
@@ -228,3 +230,13 @@ def test_norms_of_large_vectors_do_not_overflow(tables):
     table = put(tables["features"], "vector", {0: [3e38] * 6})
     view = views.features_view([table], tables["frames"])
     assert np.isfinite(view["norm"]).all() and view["finite"].all()
+
+
+def test_many_classes_without_a_positive_one(recipe, tables):
+    """Each class is held to the same number of frames; one that the test split lacks is named."""
+    task = recipe.task.model_copy(update={"classes": ("normal", "suspicious"), "positive": None})
+    assert run(recipe.model_copy(update={"task": task}), tables, only="frames")["success"]
+    task = task.model_copy(update={"classes": ("normal", "suspicious", "fallen")})
+    report = run(recipe.model_copy(update={"task": task}), tables, only="frames")
+    says = {failure["says"] for failure in report["suites"]["frames"]["failed"]}
+    assert says == {f"number of frames labelled 'fallen' in {split}" for split in ("train", "test")}

@@ -26,8 +26,8 @@ class Scorer(nn.Module):
 
 
 def scorer(features: Features, model: TrainedModel) -> Scorer:
-    """The whole model in evaluation mode."""
-    return Scorer(build_featurizer(features), model.head).eval()
+    """The whole model in evaluation mode; `features` are the recipe's."""
+    return Scorer(build_featurizer(model.features(features)), model.head).eval()
 
 
 def export_onnx(features: Features, model: TrainedModel, path: str | Path) -> None:

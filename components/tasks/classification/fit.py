@@ -1,4 +1,4 @@
-"""Training of a head: the loop that tuning's trials and Horovod's workers share."""
+"""Training: the loop that all heads, tuning's trials and Horovod's workers share, and the heads on vectors in it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from components.core.recipe import Training
 from components.tasks.classification.heads import Head, elastic_net
+from components.tasks.classification.labels import UNLABELLED
 from components.tasks.classification.metrics import balanced_log_loss, frame_metrics
 from components.tasks.classification.samples import Samples
 from components.tasks.classification.stream import Batch, Stream
@@ -23,9 +24,9 @@ class Progress:
     best_epoch: int = 0
     best_loss: float = float("inf")
 
-    def stale(self, patience: int) -> bool:
+    def stale(self, patience: int | None) -> bool:
         """True where `patience` epochs have passed without a better validation loss."""
-        return self.epoch - self.best_epoch >= patience
+        return patience is not None and self.epoch - self.best_epoch >= patience
 
 
 def standardise(head: Head, count: float, total: torch.Tensor, squares: torch.Tensor) -> None:
@@ -36,8 +37,10 @@ def standardise(head: Head, count: float, total: torch.Tensor, squares: torch.Te
     head.deviation.copy_(variance.sqrt() + 1e-6)
 
 
-def class_weights(counts: torch.Tensor) -> torch.Tensor:
-    """Weights, (C,) float32, that give every class that occurs the same share of the loss."""
+def class_weights(counts: torch.Tensor, balanced: bool) -> torch.Tensor:
+    """Weights of the classes, (C,) float32: such that every class that occurs has the same share of the loss, or 1."""
+    if not balanced:
+        return torch.ones(len(counts))
     occurring = int((counts > 0).sum())
     return torch.where(counts > 0, counts.sum() / (occurring * counts.clamp(min=1)), 0.0).float()
 
@@ -52,13 +55,19 @@ def batch_loss(head: Head, batch: Batch, weights: torch.Tensor, params: Training
     return rows.mean() + elastic_net(head, params.penalty, params.l1_ratio)
 
 
+def seed_epoch(seed: int, epoch: int, rank: int) -> torch.Generator:
+    """Seeds torch, and gives a generator beside it: what is drawn depends on the epoch, not on how often training was
+    resumed."""
+    torch.manual_seed(((seed << 20) + epoch << 12) + rank)
+    return torch.Generator().manual_seed(torch.initial_seed())
+
+
 def train_epoch(
     head: Head, stream: Stream, optimizer: torch.optim.Optimizer, weights: torch.Tensor, params: Training, epoch: int
 ) -> float:
     """One pass over the stream's share; returns its mean loss."""
     head.train()
-    # Dropout's masks depend on the epoch, not on how often training was resumed.
-    torch.manual_seed(((params.seed << 20) + epoch << 12) + stream.rank)
+    seed_epoch(params.seed, epoch, stream.rank)
     total = 0.0
     for batch in stream.epoch(epoch):
         optimizer.zero_grad()
@@ -69,13 +78,14 @@ def train_epoch(
     return total / stream.steps
 
 
-@torch.inference_mode()
-def validate(head: Head, samples: Samples, positive: int) -> dict[str, float]:
-    """Metrics of `frame_metrics` on the labelled frames, and the class-balanced log loss that training minimises."""
-    probabilities = predict(head, samples)
-    kept = samples.labels >= 0
-    figures = frame_metrics(samples.labels[kept], probabilities[kept], positive)
-    return figures | {"balanced_log_loss": balanced_log_loss(samples.labels[kept], probabilities[kept])}
+def figures_of(labels: np.ndarray, probabilities: np.ndarray, positive: int | None) -> dict[str, float]:
+    """`frame_metrics` of the labelled frames, and the class-balanced log loss that training is judged by.
+
+    labels (N,) class index or UNLABELLED; probabilities (N, C).
+    """
+    kept = labels != UNLABELLED
+    figures = frame_metrics(labels[kept], probabilities[kept], positive)
+    return figures | {"balanced_log_loss": balanced_log_loss(labels[kept], probabilities[kept])}
 
 
 @torch.inference_mode()
@@ -91,32 +101,29 @@ def predict(head: Head, samples: Samples) -> np.ndarray:
 
 
 def fit(
-    head: Head,
-    stream: Stream,
-    validation: Samples | None,
-    optimizer: torch.optim.Optimizer,
-    weights: torch.Tensor,
     params: Training,
-    positive: int,
     progress: Progress,
+    train: Callable[[int], float],
+    validate: Callable[[], dict[str, float]] | None,
     on_epoch: Callable[[Progress, bool], None],
     agree: Callable[[float], float] = lambda loss: loss,
 ) -> Progress:
     """Trains until `params.epochs` or until validation has not improved for `params.patience` epochs.
 
-    `on_epoch(progress, improved)` is called after each epoch (checkpoints, logs); `agree` makes the validation loss
-    one number on all ranks. Without `validation` it trains all epochs and the last is the best.
+    `train(epoch)` makes one epoch and gives its mean loss; `validate()` gives `figures_of` the validation frames.
+    `on_epoch(progress, improved)` is called after each epoch (checkpoints, logs); `agree` makes a loss one number on
+    all ranks. Without `validate`, and where patience is null, all epochs are trained and the last is the best.
     """
-    while progress.epoch < params.epochs and not (validation is not None and progress.stale(params.patience)):
-        loss = train_epoch(head, stream, optimizer, weights, params, progress.epoch)
+    while progress.epoch < params.epochs and not (validate is not None and progress.stale(params.patience)):
+        loss = train(progress.epoch)
         progress.epoch += 1
         figures = {"epoch": progress.epoch, "train_loss": agree(loss)}
         improved = True
-        if validation is not None:
-            shown = validate(head, validation, positive)
+        if validate is not None:
+            shown = validate()
             shown["balanced_log_loss"] = agree(shown["balanced_log_loss"])
             figures |= {f"val_{name}": value for name, value in shown.items()}
-            improved = shown["balanced_log_loss"] < progress.best_loss
+            improved = params.patience is None or shown["balanced_log_loss"] < progress.best_loss
         if improved:
             progress.best_epoch = progress.epoch
             progress.best_loss = figures.get("val_balanced_log_loss", float("inf"))

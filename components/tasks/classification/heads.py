@@ -1,4 +1,4 @@
-"""Heads: from standardised feature vectors to class logits, per frame or over neighbouring frames."""
+"""Heads: from feature vectors to class logits, per frame or over neighbouring frames."""
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +8,10 @@ CLIP = 5.0  # standard deviations: one odd feature must not decide a frame
 
 
 class Head(nn.Module):
-    """(B, T, D) float32 -> (B, T, C) logits. Standardises by the training set's mean and deviation first.
+    """(B, T, D) float32 -> (B, T, C) logits.
 
+    Standardises by the training set's mean and deviation first, but for the kind `linear`, which takes vectors as they
+    are: the form of what Spark MLlib fits and of what is trained together with its backbone.
     `reach`: frames before and after that a frame's logits take into account (0: each frame alone). The temporal
     head weights its neighbours' logits by a learned kernel, normalised over the frames that exist, so that clips'
     ends, short clips and single pictures need no padding.
@@ -52,7 +54,9 @@ class Head(nn.Module):
         return (logits * (weights / weights.sum(1, keepdim=True))[..., None]).sum(1)
 
     def standardised(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Vectors in standard deviations of the training set, clipped."""
+        """Vectors in standard deviations of the training set, clipped; for the kind `linear` as they are."""
+        if self.kind == "linear":
+            return vectors
         return ((vectors - self.mean) / self.deviation).clamp(-CLIP, CLIP)
 
     def weights(self) -> list[torch.Tensor]:

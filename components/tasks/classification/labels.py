@@ -12,9 +12,11 @@ def frame_labels(annotations: pa.Table, asset_ids: np.ndarray, pts: np.ndarray, 
     """Class index, (N,) int64, of the frames at `pts` of `asset_ids` (both (N,)); UNLABELLED where no row covers one.
 
     Frame labels are annotation rows without a box and without a track. Where rows of several classes cover a frame,
-    the positive class wins.
+    the positive class wins; among the others, the last row.
     """
-    whole = annotations.filter(pa.compute.and_(annotations["x"].is_null(), annotations["track_id"].is_null()))
+    kept = pa.compute.and_(annotations["x"].is_null(), annotations["track_id"].is_null())
+    here = pa.compute.is_in(annotations["asset_id"], pa.array(np.unique(asset_ids).tolist(), pa.string()))
+    whole = annotations.filter(pa.compute.and_(kept, here))
     index = {name: i for i, name in enumerate(task.classes)}
     labels = np.full(len(pts), UNLABELLED, np.int64)
     rows_of: dict[str, np.ndarray] = {}

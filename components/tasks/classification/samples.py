@@ -12,6 +12,8 @@ from components.core.errors import SightlineError
 from components.core.recipe import Recipe
 from components.tasks.classification.labels import frame_labels
 
+PICTURES = "pictures"  # what tables.shard_asset says of a shard of pictures
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -38,41 +40,50 @@ class Samples:
 
 @dataclass(frozen=True)
 class Source:
-    """Where one split's samples lie: its feature shards in order, and what labels them. Rows are read when needed."""
+    """Where one split's rows of a table (features or frames) lie, and what labels them. Rows are read when needed.
 
-    files: tuple[Path, ...]
+    `groups`: the shards of one video, or one shard of pictures; in order.
+    """
+
+    groups: tuple[tuple[Path, ...], ...]
     asset_ids: frozenset[str]
     annotations: pa.Table
     recipe: Recipe
 
-    def read(self, file: Path) -> Samples:
-        """The samples of one shard that belong to the split."""
-        return _samples(tables.read_shard(file), self.asset_ids, self.annotations, self.recipe)
+    def read(self, group: tuple[Path, ...]) -> Samples:
+        """The samples of one group of feature shards that belong to the split."""
+        table = pa.concat_tables(tables.read_shard(file) for file in group)
+        return samples_of(table, self.asset_ids, self.annotations, self.recipe)
 
     def read_all(self) -> Samples:
         """All samples of the split in memory: for validation and evaluation, not for training."""
-        table = pa.concat_tables(tables.read_shard(file) for file in self.files)
-        return _samples(table, self.asset_ids, self.annotations, self.recipe)
+        return self.read(tuple(file for group in self.groups for file in group))
+
+    def labels(self, group: tuple[Path, ...]) -> np.ndarray:
+        """Class index, (N,) int64, of every row of the group as it is stored; UNLABELLED outside of the split too."""
+        table = pa.concat_tables(tables.read_shard(file, ["asset_id", "pts"]) for file in group)
+        assets = np.asarray(table["asset_id"].to_pylist(), dtype=object)
+        return frame_labels(self.annotations, assets, table["pts"].to_numpy(), self.recipe.task)
 
 
-def split_source(recipe: Recipe, *splits: str) -> Source:
-    """The source of the assets in any of these splits. Raises SightlineError where there are none with features."""
+def split_source(recipe: Recipe, *splits: str, table: str = "features") -> Source:
+    """The rows of `table` of the assets in any of these splits. Raises SightlineError where there are none."""
     catalog = tables.read_table(paths.data(recipe.name, "catalog"), ["asset_id", "status", "split"])
     wanted = {row["asset_id"] for row in catalog.to_pylist() if row["status"] == "ok" and row["split"] in splits}
     annotations = tables.read_table(paths.data(recipe.name, "annotations"))
     annotations = annotations.filter(pa.compute.is_in(annotations["asset_id"], pa.array(sorted(wanted), pa.string())))
-    # A shard named after an asset holds that asset alone; shards of pictures hold many and are all looked into.
-    files = [
-        file
-        for file in tables.shards(paths.data(recipe.name, "features"))
-        if file.stem in wanted or file.stem.startswith("pictures-")
-    ]
-    if not wanted or not files:
+    # A video's shards hold that asset alone; shards of pictures hold many and are all looked into.
+    groups: dict[str, list[Path]] = {}
+    for file in tables.shards(paths.data(recipe.name, table)):
+        asset = tables.shard_asset(file)
+        if asset in wanted or asset == PICTURES:
+            groups.setdefault(file.stem if asset == PICTURES else asset, []).append(file)
+    if not wanted or not groups:
         raise SightlineError(
-            f"{recipe.name}: no asset with features in split {' or '.join(splits)}",
+            f"{recipe.name}: no asset with {table} in split {' or '.join(splits)}",
             "see ingest.split in params.yaml and the catalog's column split",
         )
-    return Source(tuple(files), frozenset(wanted), annotations, recipe)
+    return Source(tuple(tuple(files) for files in groups.values()), frozenset(wanted), annotations, recipe)
 
 
 def load_samples(recipe: Recipe, *splits: str) -> Samples:
@@ -80,7 +91,8 @@ def load_samples(recipe: Recipe, *splits: str) -> Samples:
     return split_source(recipe, *splits).read_all()
 
 
-def _samples(table: pa.Table, wanted: frozenset[str], annotations: pa.Table, recipe: Recipe) -> Samples:
+def samples_of(table: pa.Table, wanted: frozenset[str], annotations: pa.Table, recipe: Recipe) -> Samples:
+    """The rows of a features table that belong to the assets `wanted`, in order, with their labels."""
     table = table.filter(pa.compute.is_in(table["asset_id"], pa.array(sorted(wanted), pa.string())))
     table = table.sort_by([("asset_id", "ascending"), ("pts", "ascending")]).combine_chunks()
     assets = np.asarray(table["asset_id"].to_pylist(), dtype=object)
@@ -110,10 +122,11 @@ def sample_period(recipe: Recipe) -> Fraction | None:
         for row in catalog.to_pylist()
         if row["kind"] == "video" and row["status"] == "ok"
     }
-    periods = []
+    spans: dict[str, list[int]] = {}
     for file in tables.shards(paths.data(recipe.name, "features")):
-        if file.stem in bases:
-            pts = tables.read_shard(file, ["pts"])["pts"].to_numpy()
-            if len(pts) > 1:
-                periods.append(Fraction(int(pts[-1] - pts[0]), len(pts) - 1) * bases[file.stem])
-    return sorted(periods)[len(periods) // 2] if periods else None
+        if (asset := tables.shard_asset(file)) in bases:
+            spans.setdefault(asset, []).extend(tables.read_shard(file, ["pts"])["pts"].to_pylist())
+    periods = sorted(
+        Fraction(max(pts) - min(pts), len(pts) - 1) * bases[asset] for asset, pts in spans.items() if len(pts) > 1
+    )
+    return periods[len(periods) // 2] if periods else None

@@ -1,16 +1,17 @@
-"""Training batches streamed from feature shards: a shard in memory at a time, the same batches for the same seed."""
+"""Training batches streamed from shards: a shard in memory at a time, the same batches for the same seed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
+from components.core.errors import UsageError
 from components.tasks.classification.labels import UNLABELLED
-from components.tasks.classification.samples import Source
+from components.tasks.classification.samples import Samples, Source
 
 BUFFER = 8192  # windows held for shuffling
+MEMORY = 512 << 20  # bytes of shards that a worker keeps: a small set is read once, not once an epoch
 
 
 @dataclass(frozen=True)
@@ -22,63 +23,96 @@ class Batch:
     labels: torch.Tensor
 
 
-class Stream:
-    """One rank's share of a split: whole shards, dealt so that ranks hold nearly equal numbers of rows.
+class Share:
+    """One rank's share of a split's labelled rows: whole groups of shards, dealt so that ranks hold nearly equal
+    numbers of rows, in an order that depends on the seed, the epoch and the rank only.
 
-    Every rank yields the same number of batches per epoch, as the ring of gradients needs; a rank whose share ends
-    early begins it again.
+    Every rank takes the same number of steps per epoch, as the ring of gradients needs; a rank whose share ends early
+    begins it again. `counts`: the classes' labelled rows over all ranks, (C,) float64. Raises UsageError where there
+    are fewer groups with labelled rows than ranks.
     """
 
-    def __init__(self, source: Source, reach: int, batch_size: int, seed: int, rank: int = 0, world: int = 1):
-        self.source, self.reach, self.batch_size, self.seed = source, reach, batch_size, seed
-        rows = [pq.ParquetFile(file).metadata.num_rows for file in source.files]
-        shares = deal(rows, world)
-        self.rank = rank
-        self.files = [source.files[i] for i in shares[rank]]
-        heaviest = max(sum(rows[i] for i in share) for share in shares)
-        self.steps = max(1, -(-heaviest // batch_size))
+    buffer = BUFFER
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch; the order of shards and rows depends on seed, epoch and rank only."""
-        random = np.random.default_rng([self.seed, epoch, self.rank])
-        rows = self._shuffled(random)
+    def __init__(self, source: Source, batch_size: int, seed: int, rank: int = 0, world: int = 1):
+        self.source, self.batch_size, self.seed, self.rank = source, batch_size, seed, rank
+        labels = [source.labels(group) for group in source.groups]
+        rows = [int(np.sum(row != UNLABELLED)) for row in labels]
+        held = [position for position, count in enumerate(rows) if count]
+        if len(held) < world:
+            raise UsageError(
+                f"training.workers = {world}: only {len(held)} shards of the split hold labelled frames, "
+                "and each worker needs one",
+                "use fewer workers, label more, or change ingest.split",
+            )
+        shares = deal([rows[position] for position in held], world)
+        self.positions = [held[i] for i in shares[rank]]
+        self.labels = {position: labels[position] for position in self.positions}
+        heaviest = max(sum(rows[held[i]] for i in share) for share in shares)
+        self.steps = -(-heaviest // batch_size)
+        kinds = len(source.recipe.task.classes)
+        self.counts = torch.from_numpy(sum(np.bincount(row[row != UNLABELLED], minlength=kinds) for row in labels))
+        self.counts = self.counts.double()
+
+    def rows(self, position: int) -> Iterator[tuple]:
+        """The labelled rows of the group at this position, in order."""
+        raise NotImplementedError
+
+    def picked(self, epoch: int) -> Iterator[list[tuple]]:
+        """The rows of each step of one epoch."""
+        rows = self._shuffled(np.random.default_rng([self.seed, epoch, self.rank]))
         for _ in range(self.steps):
-            yield self._batch([next(rows) for _ in range(self.batch_size)])
-
-    def moments(self) -> tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Of this share's labelled rows: their number, sum and sum of squares (D,) float64, and class counts (C,)."""
-        count, total, squares, classes = 0, 0.0, 0.0, torch.zeros(len(self.source.recipe.task.classes))
-        for file in self.files:
-            samples = self.source.read(file)
-            kept = samples.labels != UNLABELLED
-            vectors = torch.from_numpy(samples.vectors[kept]).double()
-            count += len(vectors)
-            total = total + vectors.sum(0)
-            squares = squares + vectors.square().sum(0)
-            classes += torch.bincount(torch.from_numpy(samples.labels[kept]), minlength=len(classes))
-        return count, torch.as_tensor(total), torch.as_tensor(squares), classes.double()
+            yield [next(rows) for _ in range(self.batch_size)]
 
     def _shuffled(self, random: np.random.Generator) -> Iterator[tuple]:
         buffer: list[tuple] = []
         while True:
-            seen = 0
-            for position in random.permutation(len(self.files)):
-                for row in self._windows(position):
-                    seen += 1
-                    if len(buffer) < BUFFER:
+            for place in random.permutation(len(self.positions)):
+                for row in self.rows(self.positions[place]):
+                    if len(buffer) < self.buffer:
                         buffer.append(row)
                         continue
-                    place = random.integers(BUFFER)
-                    buffer[place], row = row, buffer[place]
+                    slot = random.integers(self.buffer)
+                    buffer[slot], row = row, buffer[slot]
                     yield row
-            if not seen:
-                raise ValueError("a rank holds no labelled frame: use fewer workers, or label more")
-            for place in random.permutation(len(buffer)):
-                yield buffer[place]
+            for slot in random.permutation(len(buffer)):
+                yield buffer[slot]
             buffer.clear()
 
-    def _windows(self, position: int) -> Iterator[tuple]:
-        samples = self.source.read(self.files[position])
+
+class Stream(Share):
+    """A rank's share as windows of vectors, `reach` frames before and after each labelled frame."""
+
+    def __init__(self, source: Source, reach: int, batch_size: int, seed: int, rank: int = 0, world: int = 1):
+        super().__init__(source, batch_size, seed, rank, world)
+        self.reach = reach
+        self._kept: dict[int, Samples] = {}
+        self._room = MEMORY
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        for rows in self.picked(epoch):
+            windows, present, labels = zip(*rows, strict=True)
+            yield Batch(
+                torch.from_numpy(np.stack(windows)),
+                torch.from_numpy(np.stack(present)),
+                torch.from_numpy(np.asarray(labels, np.int64)),
+            )
+
+    def moments(self) -> tuple[int, torch.Tensor, torch.Tensor]:
+        """Of this share's labelled rows: their number, sum and sum of squares, (D,) float64."""
+        count, total, squares = 0, 0.0, 0.0
+        for position in self.positions:
+            samples = self._samples(position)
+            vectors = torch.from_numpy(samples.vectors[samples.labels != UNLABELLED]).double()
+            count += len(vectors)
+            total = total + vectors.sum(0)
+            squares = squares + vectors.square().sum(0)
+        return count, torch.as_tensor(total), torch.as_tensor(squares)
+
+    def rows(self, position: int) -> Iterator[tuple]:
+        """(window (W, D) float32, present (W,) bool, label) of the labelled frames of a group."""
+        samples = self._samples(position)
         for asset in range(len(samples.asset_ids)):
             rows = samples.rows(asset)
             vectors, labels = samples.vectors[rows], samples.labels[rows]
@@ -87,14 +121,14 @@ class Stream:
                 present = (offsets >= 0) & (offsets < len(vectors))
                 yield vectors[offsets.clip(0, len(vectors) - 1)], present, labels[at]
 
-    @staticmethod
-    def _batch(rows: list[tuple]) -> Batch:
-        windows, present, labels = zip(*rows, strict=True)
-        return Batch(
-            torch.from_numpy(np.stack(windows)),
-            torch.from_numpy(np.stack(present)),
-            torch.from_numpy(np.asarray(labels, np.int64)),
-        )
+    def _samples(self, position: int) -> Samples:
+        if position in self._kept:
+            return self._kept[position]
+        samples = self.source.read(self.source.groups[position])
+        if samples.vectors.nbytes <= self._room:
+            self._kept[position] = samples
+            self._room -= samples.vectors.nbytes
+        return samples
 
 
 def deal(rows: list[int], world: int) -> list[list[int]]:

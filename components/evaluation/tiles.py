@@ -1,0 +1,69 @@
+"""The report's headline figures, each with a sentence that says what it means here."""
+
+from components.evaluation.content import Content, share
+
+
+def tiles(content: Content) -> list[dict[str, str]]:
+    """Tiles in order, the main one first: title, figure, text."""
+    found = _of_all(content) if content.recipe.task.positive is None else _of_positive(content)
+    return [{"title": title, "figure": f"{value:.3f}", "text": text} for title, value, text in found]
+
+
+def _of_positive(content: Content) -> list[tuple[str, float, str]]:
+    m, task, unit = content.metrics, content.recipe.task, content.unit
+    positive = task.positive
+    found, called = m["true_positives"] + m["false_negatives"], m["true_positives"] + m["false_positives"]
+    positives = share(found, m["labelled_frames"])
+    at = f", at threshold {content.threshold:.3f}" if content.threshold is not None else ""
+    rows = [
+        (
+            f"{unit.capitalize()} AUC", m["frame_auc"],
+            f"Show the model one {positive} {unit} and one other: it scores the {positive} one higher "
+            f"{100 * m['frame_auc']:.0f} times out of 100. Guessing gives 50.",
+        ),
+        (
+            "Average precision", m["average_precision"],
+            f"How clean the top of the ranking is. Guessing gives {positives:.2f}.",
+        ),
+        ("Precision", m["precision"], f"Of {called} {unit}s called {positive}, {m['true_positives']} are."),
+        ("Recall", m["recall"], f"Of {found} {positive} {unit}s, {m['true_positives']} are found."),
+        ("F1", m["f1"], f"Precision and recall in one figure{at}."),
+        ("Accuracy", m["accuracy"], _accuracy(content)),
+    ]  # fmt: skip
+    if content.many:
+        text = f"The mean over {m['classes']} classes, each against the rest."
+        rows += [
+            ("F1, all classes", m["f1_macro"], f"{text} Weighted by their {unit}s: {m['f1_weighted']:.3f}."),
+            ("ROC AUC, all classes", m["roc_auc_macro"], text),
+        ]
+    return rows
+
+
+def _of_all(content: Content) -> list[tuple[str, float, str]]:
+    m, unit = content.metrics, content.unit
+    over = f"Mean over {m['classes']} classes"
+    return [
+        ("Accuracy", m["accuracy"], _accuracy(content)),
+        ("F1", m["f1_macro"], f"{over}. Weighted by their {unit}s: {m['f1_weighted']:.3f}."),
+        (
+            "Precision", m["precision_macro"],
+            f"Of the {unit}s called a class, how many are. {over}; weighted: {m['precision_weighted']:.3f}.",
+        ),
+        (
+            "Recall", m["recall_macro"],
+            f"Of the {unit}s of a class, how many are called so. {over}; weighted: {m['recall_weighted']:.3f}.",
+        ),
+        (
+            "ROC AUC", m["roc_auc_macro"],
+            f"{over}, each against the rest, from the probabilities. Guessing gives 0.5.",
+        ),
+        (
+            "AUC of the calls", m["roc_auc_binarised"],
+            "What the published digits article reports as ROC AUC: of calls, not of scores. For comparison only.",
+        ),
+    ]  # fmt: skip
+
+
+def _accuracy(content: Content) -> str:
+    commonest = share(int(content.counts.sum(1).max()), content.metrics["labelled_frames"])
+    return f"Share of labelled {content.unit}s called rightly. Always saying the commonest class gives {commonest:.2f}."
