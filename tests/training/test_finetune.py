@@ -96,8 +96,12 @@ def test_another_backbone_beside_the_head_is_refused(trained, tmp_path):
         load_model(other)
 
 
+@pytest.mark.slow
 def test_killed_fine_tuning_resumes_to_the_same_bytes(trained, tmp_path, monkeypatch):
-    """kill -9 of the whole stage after its first checkpoint; run again, the model equals the uninterrupted one."""
+    """kill -9 of the whole stage after its first checkpoint; run again, the model equals the uninterrupted one.
+
+    Slow: the stage starts twice, with two workers each time.
+    """
     root = make_pictures(tmp_path / "workspace", TRAINING, SPLITS)
     monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(root))
     kill_when(COMMAND, root, ".sightline/work/training/*/*/checkpoint.safetensors", timeout=120)
