@@ -38,7 +38,7 @@ SETTINGS = {
     "frames": {"fps": None, "max_side": 640},
     "features": {"backbone": "mobilenet_v2", "weights": "imagenet", "size": [360, 640], "parts": ["mean", "max"]},
     "validation": {"min_frames_per_class": 4},
-    "training": {"head": "logistic", "epochs": 60, "patience": 10, "batch_size": 16},
+    "training": {"head": "logistic", "epochs": 60, "patience": 10, "batch_size": 16, "refit": True},
     "tuning": {"trials": 8, "epochs": 20},
 }
 BASELINE = {"size": [224, 224], "parts": ["mean"]}

@@ -21,11 +21,16 @@ from components.core.tables import shards
 
 @cache
 def _source_digest(module: ModuleType) -> str:
-    return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
+    """Of a module's text; of a package's, that of every module below it."""
+    if not hasattr(module, "__path__"):
+        return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
+    root = Path(module.__file__).parent
+    texts = {file.relative_to(root).as_posix(): file.read_text() for file in sorted(root.rglob("*.py"))}
+    return hashlib.sha256(json_text(texts).encode()).hexdigest()
 
 
 def work_key(content: str, params: Any, *modules: ModuleType) -> str:
-    """The key of one asset's work: `content` is its digest, `modules` those whose code makes the result."""
+    """The key of one asset's work: `content` is its digest, `modules` (or packages) those whose code makes it."""
     parts = {"content": content, "params": params, "code": [_source_digest(module) for module in modules]}
     return hashlib.sha256(json_text(parts).encode()).hexdigest()[:32]
 

@@ -3,15 +3,16 @@
 import shutil
 import sys
 
+from components import training
 from components.core import distributed, paths, tables, tracking
 from components.core.files import atomic_directory, atomic_json, file_sha256, read_json, tree_sha256, value_sha256
 from components.core.recipe import Recipe, Training
 from components.core.stage import run_stage
 from components.core.workcache import work_key, work_path
-from components.tasks.classification import augment, finetune, fit, heads, metrics, pictures, samples, stream
+from components.tasks import backbones, classification, featurizer
+from components.tasks.classification import samples, stream
 from components.tasks.classification.model import META, load_model
-from components.tasks.featurizer import identity
-from components.training import checkpoint, mllib, outcome
+from components.training import mllib, outcome
 
 TABLES = ("catalog", "annotations", "features")
 
@@ -22,7 +23,7 @@ def main(recipe: Recipe) -> None:
     digests = {table: tree_sha256(paths.data(recipe.name, table)) for table in made_from}
     asked = [params.model_dump(mode="json"), digests, recipe.task.model_dump(mode="json")]
     asked.append(recipe.features.model_dump(mode="json") if params.head == "finetune" else None)
-    code = (augment, checkpoint, finetune, fit, heads, metrics, mllib, outcome, pictures, samples, stream)
+    code = (training, classification, featurizer, backbones)
     work = work_path("training", work_key(digests["features"], asked, *code), "")
     atomic_json(work / "params.json", params.model_dump(mode="json"))
     if not (work / outcome.DONE).is_file():
@@ -54,7 +55,7 @@ def resolved(recipe: Recipe) -> Training:
 def _vectors(recipe: Recipe, meta: dict) -> dict[str, str]:
     """What the head's vectors are made by: as noted beside the features or, of a fine-tuned model, by its backbone."""
     if "backbone" in meta:
-        return identity(recipe.features, meta["backbone"]["sha256"])
+        return featurizer.identity(recipe.features, meta["backbone"]["sha256"])
     return tables.metadata(paths.data(recipe.name, "features"))
 
 

@@ -13,7 +13,7 @@ from components.core.progress import progress
 from components.core.recipe import Recipe
 from components.core.spark import spark_session
 from components.core.workcache import work_key, work_path
-from components.tasks.classification import augment, finetune, fit, heads, metrics, pictures, samples, stream
+from components.tasks import backbones, classification, featurizer
 from components.tuning import search, trial
 
 TABLES = ("features", "annotations", "catalog")
@@ -65,7 +65,7 @@ def search_key(recipe: Recipe) -> str:
     tuning = recipe.tuning.model_dump(mode="json", exclude={"trials"})
     training = recipe.training.model_dump(mode="json", include=TRAINING)
     features = recipe.features.model_dump(mode="json") if whole else None
-    code = (search, trial, augment, finetune, fit, heads, metrics, pictures, samples, stream)
+    code = (search, trial, classification, featurizer, backbones)
     return work_key(digests[0], [digests, tuning, training, features, list(recipe.task.classes)], *code)
 
 

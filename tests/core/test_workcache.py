@@ -1,5 +1,7 @@
 """Keys change with whatever shapes a result; an entry counts only while its bytes are those that were sealed."""
 
+from types import ModuleType
+
 import pytest
 
 from components.core import files, tables
@@ -12,6 +14,18 @@ def test_keys():
     assert base != work_key("abd", {"fps": "5"}, files)
     assert base != work_key("abc", {"fps": "6"}, files)
     assert base != work_key("abc", {"fps": "5"}, tables)
+
+
+def test_a_package_stands_for_every_module_below_it(tmp_path):
+    def key(text: str) -> str:
+        package = ModuleType("made")
+        (tmp_path / text / "inner").mkdir(parents=True)
+        (tmp_path / text / "__init__.py").write_text("")
+        (tmp_path / text / "inner" / "deep.py").write_text(text)
+        package.__path__, package.__file__ = [str(tmp_path / text)], str(tmp_path / text / "__init__.py")
+        return work_key("abc", {}, package)
+
+    assert key("a = 1") != key("a = 2")
 
 
 def test_entries_lie_in_the_workspace(tmp_path, monkeypatch):

@@ -25,9 +25,10 @@ SMALL = {
     },
     "digits": {
         "ingest": {
-            "digits": {"seed": 3, "per_class": 12, "size": 32},
+            "digits": {"seed": 3, "per_class": 16, "size": 32},
             "split": {"test_fraction": 0.3, "val_fraction": 0.1, "seed": 0},
         },
+        "validation": {"min_frames_per_class": 1},
         "training": {"epochs": 4},
     },
 }

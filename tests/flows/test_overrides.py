@@ -71,7 +71,7 @@ def test_dvc_reads_a_setting_the_same_way(setting, tmp_path):
 
 
 def test_a_key_that_the_file_leaves_out_is_added():
-    text = TEXT.replace("      seed: 0\n    evaluation", "    evaluation")
+    text = TEXT.replace("      max_iter: 100\n      seed: 0\n", "      max_iter: 100\n", 1)
     assert text != TEXT
     new, (change,) = edit(text, RECIPE, ["training.seed=4"])
     assert value(new, "training.seed") == 4

@@ -45,7 +45,7 @@ def ingested(tmp_path_factory):
     bad = mutants(bases, COUNT)
     for mutant in bad:
         (root / "footage" / mutant.name).write_bytes(mutant.content)
-    write_clip(root / "footage" / KILLED, frames=400, size=(320, 240))
+    write_clip(root / "footage" / KILLED, frames=3000, size=(320, 240))  # long enough to be caught, twice
     shutil.rmtree(root / ".sightline")  # the sound ones too are looked at again, among the others
     os.mkfifo(root / "footage" / "pipe.mp4")
     stop = threading.Event()

@@ -104,7 +104,7 @@ def test_killed_fine_tuning_resumes_to_the_same_bytes(trained, tmp_path, monkeyp
     """
     root = make_pictures(tmp_path / "workspace", TRAINING, SPLITS)
     monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(root))
-    kill_when(COMMAND, root, ".sightline/work/training/*/*/checkpoint.safetensors", timeout=120)
+    kill_when(COMMAND, root, ".sightline/work/training/*/*/checkpoint.safetensors", timeout=300)
     assert not (root / "data" / RECIPE / "model").exists()
     done = subprocess.run(COMMAND, check=True, capture_output=True, text=True)
     assert "resumed after epoch" in done.stdout + done.stderr

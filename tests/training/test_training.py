@@ -99,7 +99,7 @@ def test_killed_training_resumes_to_the_same_bytes(trained, tmp_path, monkeypatc
     root = make_workspace(tmp_path / "workspace", epochs=4)
     monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(root))
     command = [sys.executable, "-m", "components.training", "--recipe", RECIPE]
-    kill_when(command, root, ".sightline/work/training/*/*/checkpoint.safetensors", timeout=60)
+    kill_when(command, root, ".sightline/work/training/*/*/checkpoint.safetensors", timeout=300)
     assert not (root / "data" / RECIPE / "model").exists()
     stage()
     assert tree_sha256(root / "data" / RECIPE / "model") == tree_sha256(trained / "data" / RECIPE / "model")
