@@ -3,7 +3,8 @@
 The ingest stage is timed as the command that DVC runs, start-up of Python, Spark and the decoders' processes included:
 once with nothing known, again with nothing changed, and with one new picture. The raw loop (read, SHA-256,
 cv2.imdecode, in a process per core, started beforehand) is the ceiling: ingest also proves that each picture is whole,
-reads its EXIF, takes its statistics and perceptual hash, finds near-duplicates, splits, and writes the table.
+reads its EXIF, takes its statistics and perceptual hash, finds near-duplicates, matches a label to each, splits, and
+writes the tables.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from components.core.tables import read_table
 RECIPE = "catalogue"
 SIZE = (160, 120)
 SHAPES = 4
+CLASSES = 10
 
 
 def draw(seed: int) -> bytes:
@@ -72,12 +74,18 @@ def raw_seconds(files: list[Path], processes: int) -> float:
         return time.perf_counter() - start
 
 
+def write_labels(footage: Path) -> None:
+    """A label of each picture below `footage`, in one file."""
+    lines = [f"{path.relative_to(footage)},c{index % CLASSES}" for index, path in enumerate(footage.rglob("*.jpg"))]
+    (footage / "labels.csv").write_text("\n".join(["image,label", *lines, ""]))
+
+
 def make_workspace(root: Path, footage: Path) -> None:
     """An empty workspace whose recipe reads the folder `footage`."""
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     (root / "dvc.yaml").write_text("stages: {}\n")
-    task = {"classes": ["a", "b"], "positive": "b"}
+    task = {"classes": [f"c{index}" for index in range(CLASSES)], "positive": "c0"}
     training = {"lr": 0.01, "penalty": 0.01}
     body = {"task": task, "source": str(footage), "training": training}
     (root / "params.yaml").write_text(yaml.safe_dump({"recipes": {RECIPE: body}}))
@@ -111,6 +119,7 @@ def main() -> None:
         link = footage / path.relative_to(home / "pictures")
         link.parent.mkdir(parents=True, exist_ok=True)
         os.link(path, link)
+    write_labels(footage)
     ceiling = raw_seconds(files, arguments.processes)
     make_workspace(root, footage)
     whole = ingest_seconds(root, count)

@@ -23,7 +23,7 @@ from components.core import media, tables
 from components.core.files import json_text
 from components.core.recipe import Features
 from components.tasks import engines
-from components.tasks.engines import choice
+from components.tasks.engines import choice, graph
 from components.tasks.featurizer import build_featurizer, featurizer_digest
 
 RECIPE = "bench"
@@ -91,7 +91,7 @@ def raw(text: str, threads: int, seconds: float) -> None:
 
 
 def _engine(params: Features, threads: int):
-    plan = choice._plan(params, params.engine, featurizer_digest(params)).ready()
+    plan = graph.ready(choice._plan(params, params.engine, featurizer_digest(params)))
     engine = engines.load(plan, threads)
     rows = np.arange(params.batch_size)
     return lambda batch: engine(batch, rows, rows)

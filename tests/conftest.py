@@ -1,10 +1,16 @@
 """Fixtures that several packages share: small workspaces with tables made from a seed."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.workspaces import make_workspace
+
+# A shell that starts the tests in the background has them ignore interrupts, and all that they start inherits it: then
+# nothing here could be interrupted.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import yaml
 
 from components.core import media, tables
 from components.core.recipe import Features, parse_recipe
-from components.tasks.featurizer import build_featurizer, identity
+from components.tasks.featurizer import build_featurizer
+from components.tasks.parts import identity
 
 RECIPE = "glyphs"
 SIZE = 32

@@ -12,7 +12,7 @@ from components.deployment.graph import canonical
 from components.deployment.parity import largest_difference, sequences
 from components.tasks.classification.export import export_onnx, scorer
 from components.tasks.classification.model import TENSORS, load_model
-from components.tasks.featurizer import identity
+from components.tasks.parts import identity
 
 TABLES = ("catalog", "annotations", "frames", "features", "model")
 SECTIONS = ("task", "frames", "features", "deployment")  # the others are in the tables' and the model's digests

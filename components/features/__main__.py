@@ -13,10 +13,11 @@ from components.core.spark import map_items, spark_session
 from components.core.stage import run_stage
 from components.core.workcache import publish, sealed, work_key, work_path
 from components.features import chunks, extract
-from components.tasks import backbones, engines, featurizer, motion
+from components.tasks import backbones, engines, featurizer, motion, parts
+from components.tasks.engines import graph
 from components.tasks.engines.choice import planned
 
-CODE = (extract, chunks, featurizer, motion, media, engines, *engines.MODULES, *backbones.MODULES)
+CODE = (extract, chunks, parts, featurizer, motion, media, engines, backbones)
 
 
 def main(recipe: Recipe) -> None:
@@ -36,7 +37,7 @@ def main(recipe: Recipe) -> None:
         targets[file] = work_path("features", work_key(digests[file], [*made_of, *beside], *CODE))
     todo = [file for file in frames if sealed(targets[file]) is None]
     if todo:
-        text = plan.ready().text()
+        text = graph.ready(plan).text()
         items = [_item(file, targets[file], around[file], text) for file in todo]
         with spark_session("features") as spark:
             map_items(spark, items, extract.extract, f"features@{recipe.name}", "shards", weight="bytes")

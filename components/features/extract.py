@@ -16,7 +16,7 @@ from components.core.tables import shard_asset
 from components.core.workcache import seal
 from components.features.chunks import ahead, chunks, others
 from components.tasks.engines import Engine, Plan, load
-from components.tasks.featurizer import identity
+from components.tasks.parts import identity
 
 ID_COLUMNS = ["frame_id", "asset_id", "frame_index", "pts"]
 PICTURES = "pictures"  # what the names of shards of pictures begin with: no motion from one to the next

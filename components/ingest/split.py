@@ -1,6 +1,7 @@
 """Which assets train, which steer training (val), which are held out (test). By asset, never by frame."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -75,47 +76,58 @@ def _told(asset: Candidate, rule: Split) -> str | None:
 
 
 class _Balance:
-    """Moves drawn assets, `free` in order of position, until every part that is wanted has assets and classes."""
+    """Moves drawn assets, `free` in order of position, until every part that is wanted has assets and classes.
+
+    Sizes and holders of classes are counted along, so that a million assets take a pass or two, not one each.
+    """
 
     def __init__(self, assets: list[Candidate], free: list[Candidate], parts: dict[str, str]):
-        self.assets, self.free, self.parts = assets, free, parts
-        self.classes = sorted(set().union(*(asset.classes for asset in assets)))
+        self.total, self.free, self.parts = len(assets), free, parts
+        self.sizes = Counter(parts.values())
+        self.holders = Counter((parts[asset.asset_id], name) for asset in assets for name in asset.classes)
+        self.classes = sorted({name for _, name in self.holders})
 
     def run(self, wanted: list[tuple[str, int]]) -> None:
         """`wanted`: the parts to fill, each with the number of assets (for val: outside test) that it takes."""
-        while len(self.assets) - len(self._in(TEST)) < min(2, len(self.assets) - 1) and self._free(TEST):
-            self._move(self._free(TEST)[-1], TRAIN)
-        if not self._in(TRAIN) and len(self._in(VAL)) > 1 and self._free(VAL):
-            self._move(self._free(VAL)[-1], TRAIN)
+        while self.total - self.sizes[TEST] < min(2, self.total - 1) and (last := self._last(TEST)):
+            self._move(last, TRAIN)
+        if not self.sizes[TRAIN] and self.sizes[VAL] > 1 and (last := self._last(VAL)):
+            self._move(last, TRAIN)
         for name in self.classes:
-            holder = next((asset for asset in self._free(VAL) if name in asset.classes), None)
-            if holder and not self._holders(TRAIN, name):
+            if not self.holders[TRAIN, name] and (holder := self._first(VAL, name)):
                 self._move(holder, TRAIN)
         for part, least in wanted:
-            rest = [asset for asset in self.assets if part == TEST or self.parts[asset.asset_id] != TEST]
-            if len(rest) >= least and not self._in(part):
-                train = self._free(TRAIN) if len(self._in(TRAIN)) > 1 else []
-                val = self._free(VAL) if len(self._in(VAL)) > 1 else []
-                if spare := [asset for asset in train if self._spared(asset)] or val or train:
-                    self._move(spare[0], part)
+            rest = self.total - (0 if part == TEST else self.sizes[TEST])
+            if rest >= least and not self.sizes[part] and (asset := self._to_spare()):
+                self._move(asset, part)
         for part, _ in wanted:
             for name in self.classes:
-                spare = [asset for asset in self._free(TRAIN) if name in asset.classes and self._spared(asset)]
-                if spare and self._in(part) and not self._holders(part, name) and len(self._in(TRAIN)) > 1:
-                    self._move(spare[0], part)
+                lacking = self.sizes[part] and not self.holders[part, name] and self.sizes[TRAIN] > 1
+                if lacking and (asset := self._first(TRAIN, name, spared=True)):
+                    self._move(asset, part)
 
     def _move(self, asset: Candidate, part: str) -> None:
-        self.parts[asset.asset_id] = part
+        before, self.parts[asset.asset_id] = self.parts[asset.asset_id], part
+        self.sizes.subtract([before])
+        self.sizes.update([part])
+        self.holders.subtract((before, name) for name in asset.classes)
+        self.holders.update((part, name) for name in asset.classes)
 
-    def _in(self, part: str) -> list[Candidate]:
-        return [asset for asset in self.assets if self.parts[asset.asset_id] == part]
+    def _to_spare(self) -> Candidate | None:
+        """Train's first asset that leaves it its classes, else the first of several in val, else train's first."""
+        train = self._first(TRAIN) if self.sizes[TRAIN] > 1 else None
+        val = self._first(VAL) if self.sizes[VAL] > 1 else None
+        return (train and self._first(TRAIN, spared=True)) or val or train
 
-    def _free(self, part: str) -> list[Candidate]:
-        return [asset for asset in self.free if self.parts[asset.asset_id] == part]
+    def _first(self, part: str, name: str | None = None, spared: bool = False) -> Candidate | None:
+        """The drawn asset of smallest position in `part`, of those with the class `name`, and that train can spare."""
+        found = (asset for asset in self.free if self.parts[asset.asset_id] == part)
+        found = (asset for asset in found if name is None or name in asset.classes)
+        return next((asset for asset in found if not spared or self._spared(asset)), None)
 
-    def _holders(self, part: str, name: str) -> list[Candidate]:
-        return [asset for asset in self._in(part) if name in asset.classes]
+    def _last(self, part: str) -> Candidate | None:
+        return next((asset for asset in reversed(self.free) if self.parts[asset.asset_id] == part), None)
 
     def _spared(self, asset: Candidate) -> bool:
         """Whether train has every class without this asset too."""
-        return all(len(self._holders(TRAIN, name)) > 1 for name in asset.classes)
+        return all(self.holders[TRAIN, name] > 1 for name in asset.classes)

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from components.serving import describe
 from components.serving.champion import Champion
+from components.serving.linger import Lingering
 from components.serving.model import ServedModel, load_model
 from components.serving.pictures import Limits, Refusal, decode, read_pictures
 
@@ -26,6 +27,7 @@ WORKERS = 2  # predictions at a time; each may use its share of the cores
 WAITING = 64  # requests that may wait for them; more are told to come back
 HEADER = "X-Sightline-Model"
 UNREAD = frozenset({413, 415, 503})  # answers that do not wait for the end of the body
+READ_OFF = 4  # times the limit on a body: what is read and thrown away of one that is too large
 LIMITS = Limits()
 PAGE = Path(__file__).with_name("page.html")
 
@@ -49,6 +51,7 @@ def create_app(deployed: Path, limits: Limits = LIMITS) -> FastAPI:
     app = FastAPI(title="Sightline", version="1", lifespan=lifespan, description=describe.API)
     app.state.champion = champion
     app.add_middleware(ModelHeader, champion=champion)
+    app.add_middleware(Lingering, most=READ_OFF * limits.body_bytes)
 
     def serving() -> ServedModel:
         if champion.model is None:
@@ -123,7 +126,7 @@ def _answer_errors(app: FastAPI, champion: Champion) -> None:
 
     def answer(status: int, error: str, remedy: str) -> JSONResponse:
         headers = {"Retry-After": "1"} if status == 503 else {}
-        if status in UNREAD:  # else the server would go on reading the rest of the body only to throw it away
+        if status in UNREAD:  # else the server would read the rest of the body, however long, only to throw it away
             headers["Connection"] = "close"
         return JSONResponse({"error": error, "remedy": remedy}, status, headers)
 

@@ -15,7 +15,6 @@ from components.core.media import MediaError, decode_picture
 FIELD = "picture"
 FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WebP", "BMP": "BMP"}  # MPO: what many cameras write
 RAW_TYPES = ("image/", "application/octet-stream")
-DISCARDED = 4  # times the limit on a body, of one that is too large
 HOW = f"send one picture as the body, or form fields named `{FIELD}`"
 
 Image.MAX_IMAGE_PIXELS = None  # the service's own limit holds, and answers with its own words
@@ -46,7 +45,6 @@ async def read_pictures(request: Request, limits: Limits) -> list[bytes]:
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limits.body_bytes:
-        await _discard(request.stream(), limits)
         raise _too_large(limits)
     if kind == "multipart/form-data":
         return await _parts(request, limits)
@@ -59,22 +57,12 @@ async def read_pictures(request: Request, limits: Limits) -> list[bytes]:
 
 
 async def _limited(request: Request, limits: Limits) -> AsyncIterator[bytes]:
-    read, stream = 0, request.stream()
-    async for chunk in stream:
+    read = 0
+    async for chunk in request.stream():
         read += len(chunk)
         if read > limits.body_bytes:
-            await _discard(stream, limits)
             raise _too_large(limits)
         yield chunk
-
-
-async def _discard(stream: AsyncIterator[bytes], limits: Limits) -> None:
-    """Reads on for a while and keeps nothing: a connection closed on a client that still sends loses the answer."""
-    left = DISCARDED * limits.body_bytes
-    async for chunk in stream:
-        left -= len(chunk)
-        if left < 0:
-            return
 
 
 def _too_large(limits: Limits) -> Refusal:

@@ -7,8 +7,8 @@ from components.core.errors import UsageError
 from components.core.recipe import Features
 from components.tasks.backbones import BackboneKind, backbone_digest, load_backbone
 from components.tasks.motion import Motion
+from components.tasks.parts import POOLED, places
 
-POOLED = ("mean", "max")  # parts made of the backbone's last map, in the order in which they are computed
 NO_BACKBONE = "no-backbone"  # the weights' digest where motion is all there is
 
 
@@ -23,7 +23,7 @@ class Featurizer(nn.Module):
         self.backbone, self.parts, self.weights_digest = backbone, parts, digest
         self.pooled_parts = tuple(part for part in POOLED if part in parts)
         self.motion = Motion() if "motion" in parts else None
-        self.places = places(parts, kind.channels if kind else 0)
+        self.places = places(part_sizes(parts, kind.channels if kind else 0))
         self.dimension = sum(place.stop - place.start for place in self.places.values())
         mean, std = (kind.mean, kind.std) if kind else ((0.0,) * 3, (1.0,) * 3)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -59,19 +59,14 @@ class Appearance(nn.Module):
         return self.featurizer.pooled(pictures)
 
 
-def places(parts: tuple[str, ...], channels: int) -> dict[str, slice]:
-    """Where each part lies in the vector of a backbone with that many channels. UsageError for a part named twice."""
+def part_sizes(parts: tuple[str, ...], channels: int) -> dict[str, int]:
+    """Numbers in each part of a vector, in its order, of a backbone with that many channels.
+
+    Raises UsageError for a part named twice.
+    """
     if len(set(parts)) < len(parts):
         raise UsageError(f"features.parts: {list(parts)} names a part twice", "name each once")
-    sizes = [Motion.dimension if part == "motion" else channels for part in parts]
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    return {part: slice(end - size, end) for part, size, end in zip(parts, sizes, ends, strict=True)}
-
-
-def identity(params: Features, weights_digest: str) -> dict[str, str]:
-    """What makes two vectors comparable, as text: noted beside the features and compared before a model is exported."""
-    size = "x".join(map(str, params.size))
-    return {"backbone": params.backbone, "weights": weights_digest, "size": size, "parts": ",".join(params.parts)}
+    return {part: Motion.dimension if part == "motion" else channels for part in parts}
 
 
 def featurizer_digest(params: Features) -> str:

@@ -9,7 +9,7 @@ from components.core.files import atomic_directory, atomic_json, file_sha256, re
 from components.core.recipe import Recipe, Training
 from components.core.stage import run_stage
 from components.core.workcache import work_key, work_path
-from components.tasks import backbones, classification, featurizer
+from components.tasks import backbones, classification, featurizer, parts
 from components.tasks.classification import samples, stream
 from components.tasks.classification.model import META, load_model
 from components.training import mllib, outcome
@@ -55,7 +55,7 @@ def resolved(recipe: Recipe) -> Training:
 def _vectors(recipe: Recipe, meta: dict) -> dict[str, str]:
     """What the head's vectors are made by: as noted beside the features or, of a fine-tuned model, by its backbone."""
     if "backbone" in meta:
-        return featurizer.identity(recipe.features, meta["backbone"]["sha256"])
+        return parts.identity(recipe.features, meta["backbone"]["sha256"])
     return tables.metadata(paths.data(recipe.name, "features"))
 
 

@@ -19,7 +19,8 @@ from components.core.media import encode_jpeg
 from components.core.recipe import Recipe, load_recipe
 from components.tasks.classification.metrics import frame_metrics
 from components.tasks.classification.model import TENSORS, new_head, save_model
-from components.tasks.featurizer import build_featurizer, identity
+from components.tasks.featurizer import build_featurizer
+from components.tasks.parts import identity
 
 RECIPE = "toy"
 CLASSES = ("normal", "suspicious")

@@ -15,7 +15,7 @@ from components.core import media, tables
 from components.core.files import tree_sha256
 from components.core.recipe import Features
 from components.features import extract
-from components.tasks.engines import load
+from components.tasks.engines import graph, load
 from components.tasks.engines.choice import planned
 from tests.workspaces import RECIPE
 
@@ -119,7 +119,7 @@ def vectors_of(plan, engine, frames) -> np.ndarray:
 def test_segments_of_a_video_give_the_vectors_of_the_whole(framed, lengths):
     """However a video is cut, also where a segment has one frame or none; and pictures never meet."""
     params = Features(backbone="sightline_small", weights="none", size=(48, 64), batch_size=4)
-    plan = planned(params, 1).ready()
+    plan = graph.ready(planned(params, 1))
     engine = load(plan)
     whole, cut = framed / "whole", framed / "cut"
     write_frames(whole, "e" * 16, 11)

@@ -1,6 +1,8 @@
 """Engines: each gives torch's float32 vectors, the choice between them is kept, and what cannot be is said."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from components.core.errors import SightlineError, UsageError
 from components.core.recipe import Features
 from components.tasks import engines
 from components.tasks.backbones import KINDS
-from components.tasks.engines import Plan, choice, networks
+from components.tasks.engines import Plan, choice, graph, runtimes
 from components.tasks.engines.choice import before, largest_distance, planned, probe_pictures
 from components.tasks.featurizer import build_featurizer, featurizer_digest
 
@@ -37,7 +39,9 @@ def alone(tmp_path, monkeypatch, exported):
 
 def loaded(params: Features, engine: str, precision: str = "float32", threads: int = 1):
     """(the engine, its plan)."""
-    plan = choice._plan(params.model_copy(update={"precision": precision}), engine, featurizer_digest(params)).ready()
+    plan = graph.ready(
+        choice._plan(params.model_copy(update={"precision": precision}), engine, featurizer_digest(params))
+    )
     plan = Plan.parse(plan.text())  # as a worker gets it
     return engines.load(plan, threads), plan
 
@@ -140,8 +144,8 @@ def test_a_tie_goes_to_the_engine_preferred():
 
 
 def test_an_unsound_engine_is_passed_over_by_auto_and_an_error_by_name(tmp_path, monkeypatch, capsys):
-    sound = networks.onnx_runtime
-    monkeypatch.setattr(networks, "onnx_runtime", lambda *given: lambda *arrays: sound(*given)(*arrays)[:, ::-1])
+    sound = runtimes.onnx_runtime
+    monkeypatch.setattr(runtimes, "onnx_runtime", lambda *given: lambda *arrays: sound(*given)(*arrays)[:, ::-1])
     with pytest.raises(SightlineError, match="cosine distance"):
         planned(SHIPPED.model_copy(update={"engine": "onnxruntime", "parts": ("mean",)}), 1)
     assert not list((tmp_path / ".sightline" / "engines").glob("*.json"))
@@ -149,8 +153,16 @@ def test_an_unsound_engine_is_passed_over_by_auto_and_an_error_by_name(tmp_path,
     assert "onnxruntime" in capsys.readouterr().err
 
 
+def test_a_worker_that_runs_a_graph_imports_no_torch():
+    """It takes longer than the rest of a worker's start."""
+    _, plan = loaded(SHIPPED, "onnxruntime")
+    code = f"import sys; from components.features.extract import _engine; _engine({plan.text()!r}, 1)"
+    code += "; assert 'onnxruntime' in sys.modules; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_an_engine_that_is_not_installed_is_said(monkeypatch):
-    monkeypatch.setattr(networks, "installed", lambda name: name not in ("openvino",))
+    monkeypatch.setattr(runtimes, "installed", lambda name: name not in ("openvino",))
     with pytest.raises(SightlineError, match="openvino or onnx is not installed"):
         planned(SHIPPED.model_copy(update={"engine": "openvino"}), 1)
 

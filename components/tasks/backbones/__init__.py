@@ -9,7 +9,6 @@ from torch import nn
 from components.core.errors import UsageError
 from components.core.files import file_sha256
 from components.core.recipe import nearest
-from components.tasks.backbones import kinds, small, weights
 from components.tasks.backbones.kinds import IMAGENET_MEAN, IMAGENET_STD, KINDS, BackboneKind, Size, check_size
 from components.tasks.backbones.small import SmallBackbone
 from components.tasks.backbones.weights import RANDOM, SHIPPED, fill, weights_digest, weights_file
@@ -18,7 +17,6 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "KINDS",
-    "MODULES",
     "SHIPPED",
     "BackboneKind",
     "SmallBackbone",
@@ -26,7 +24,6 @@ __all__ = [
     "load_backbone",
     "weights_file",
 ]
-MODULES = (kinds, small, weights)  # whose code shapes a backbone: part of the keys of what is made with it
 SQUARE = (224, 224)
 
 

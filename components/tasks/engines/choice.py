@@ -22,8 +22,9 @@ from components.core.errors import SightlineError
 from components.core.files import atomic_json, read_json, value_sha256
 from components.core.recipe import Features
 from components.tasks import engines
-from components.tasks.engines import Engine, Plan, check_precision, networks
-from components.tasks.featurizer import Featurizer, build_featurizer, featurizer_digest
+from components.tasks.backbones import KINDS
+from components.tasks.engines import Engine, Plan, check_precision, graph, pytorch, runtimes
+from components.tasks.featurizer import Featurizer, build_featurizer, featurizer_digest, part_sizes
 
 SOUND = {"float32": 1e-3, "bfloat16": 1e-2}  # the largest cosine distance from torch in float32
 PROBE = 4  # pictures
@@ -44,10 +45,10 @@ def planned(params: Features, pictures: int) -> Plan:
         "params": params.model_dump(mode="json", include={"backbone", "size", "parts", "precision", "engine"}),
         "digest": digest,
         "machine": _machine(),
-        "versions": {name: networks.version(name) for name in networks.PACKAGES if networks.installed(name)},
+        "versions": {name: runtimes.version(name) for name in runtimes.PACKAGES if runtimes.installed(name)},
     }
     if params.engine != "auto" and params.engine not in asked["versions"]:
-        needed = " or ".join(networks.PACKAGES[params.engine])
+        needed = " or ".join(runtimes.PACKAGES[params.engine])
         raise SightlineError(f"features.engine {params.engine}: {needed} is not installed", "run `make setup`")
     record = paths.state("engines", f"{value_sha256(asked)[:32]}.json")
     with _locked(record):
@@ -58,11 +59,13 @@ def planned(params: Features, pictures: int) -> Plan:
 
 
 def _plan(params: Features, engine: str, digest: str) -> Plan:
-    where = networks.device() if engine in ("torch", "compiled") else "cpu"
-    version = networks.version(engine)
-    if engine == "openvino" and "motion" in params.parts and networks.installed("onnxruntime"):
-        version += f" with onnxruntime {networks.version('onnxruntime')}"
-    return Plan(params.model_copy(update={"engine": engine}), digest, version, where)
+    where = pytorch.device() if engine in ("torch", "compiled") else "cpu"
+    version = runtimes.version(engine)
+    if engine == "openvino" and "motion" in params.parts and runtimes.installed("onnxruntime"):
+        version += f" with onnxruntime {runtimes.version('onnxruntime')}"
+    channels = 0 if set(params.parts) == {"motion"} else KINDS[params.backbone].channels
+    sizes = part_sizes(params.parts, channels)
+    return Plan(params.model_copy(update={"engine": engine}), sizes, digest, version, where)
 
 
 def _found(params: Features, digest: str, pictures: int) -> dict:
@@ -79,7 +82,7 @@ def _found(params: Features, digest: str, pictures: int) -> dict:
         except SightlineError as error:
             if params.engine != "auto":
                 raise
-            networks.warn(f"features: {error.problem}; another engine is used")
+            runtimes.warn(f"features: {error.problem}; another engine is used")
             continue
         if not measure:
             break
@@ -105,15 +108,15 @@ def _candidates(params: Features) -> list[str]:
     if params.engine != "auto":
         return [params.engine]
     plain = ["onnxruntime", "openvino"] if params.precision == "float32" else ["openvino"]
-    plain = [name for name in plain if networks.installed(name)]
+    plain = [name for name in plain if runtimes.installed(name)]
     compiled = ["compiled"] if shutil.which(os.environ.get("CXX", "g++")) else []
-    if networks.device() == "cuda":
+    if pytorch.device() == "cuda":
         return ["torch", *compiled, *plain]
     return [*(plain or compiled), "torch"]
 
 
 def _probed(plan: Plan, model: Featurizer, shown: np.ndarray, wanted: np.ndarray) -> dict:
-    engine = engines.load(plan.ready(model), 1, model)
+    engine = engines.load(graph.ready(plan, model), 1, model)
     vectors, seconds = _timed(engine, shown)
     distance = largest_distance(vectors, wanted, engine.places)
     allowed = SOUND[plan.params.precision]
@@ -175,7 +178,7 @@ def _machine() -> str:
     name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     flags = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)
     digest = hashlib.sha256((flags.group(1) if flags else "").encode()).hexdigest()[:8]
-    return f"{name.group(1) if name else platform.processor()} {digest} {networks.device()}"
+    return f"{name.group(1) if name else platform.processor()} {digest} {pytorch.device()}"
 
 
 @contextmanager

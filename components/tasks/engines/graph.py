@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,12 +12,20 @@ from torch import nn
 from components.core.files import atomic_path, value_sha256
 from components.core.recipe import Features
 from components.core.workcache import seal, sealed, work_key, work_path
-from components.tasks import backbones, featurizer, motion
-from components.tasks.featurizer import POOLED, Appearance, Featurizer
+from components.tasks import backbones, featurizer, motion, parts
+from components.tasks.engines import APPEARANCE, MOTION, Plan
+from components.tasks.featurizer import Appearance, Featurizer, build_featurizer
 from components.tasks.motion import MotionBetween
+from components.tasks.parts import POOLED
 
 OPSET = 18
-APPEARANCE, MOTION = "appearance", "motion"
+
+
+def ready(plan: Plan, model: Featurizer | None = None) -> Plan:
+    """The plan with the graphs it runs exported; `model` is its featurizer, if it has been built already."""
+    if plan.params.engine not in ("onnxruntime", "openvino"):
+        return plan
+    return replace(plan, graphs=graphs(plan.params, plan.digest, lambda: model or build_featurizer(plan.params)))
 
 
 def graphs(params: Features, digest: str, build: Callable[[], Featurizer]) -> dict[str, str]:
@@ -43,7 +52,7 @@ def graphs(params: Features, digest: str, build: Callable[[], Featurizer]) -> di
 
 
 def _kept(network: Callable[[], nn.Module], inputs: dict[str, tuple[torch.Tensor, dict]], made_of: list) -> str:
-    code = (sys.modules[__name__], featurizer, motion, *backbones.MODULES)
+    code = (sys.modules[__name__], featurizer, motion, parts, backbones)
     key = work_key(value_sha256(made_of), [torch.__version__, OPSET], *code)
     target = work_path("graphs", key, ".onnx")
     if sealed(target) is None:
