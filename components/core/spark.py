@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from components.core import paths
 from components.core.errors import SightlineError
 from components.core.java import java_home
@@ -47,7 +45,6 @@ def spark_session(name: str, cores: int | None = None) -> Iterator[Any]:
         "spark.executorEnv.OMP_NUM_THREADS": "1",
         **{f"spark.executorEnv.{name}": value for name, value in _for_workers().items()},
         "spark.python.worker.reuse": "true",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": "1",
         **(local if master.startswith("local") else {}),
     }
     for key, value in options.items():
@@ -70,8 +67,9 @@ def _for_workers() -> dict[str, str]:
 def map_items(
     session, items: list[dict], work: Callable[[dict], dict], label: str, unit: str, weight: str | None = None
 ) -> list[dict]:
-    """`work(item)` for every item on Spark's workers (mapInArrow); results in the order of `items`.
+    """`work(item)` for every item on Spark's workers; results in the order of `items`.
 
+    An RDD, not a DataFrame: there is nothing to query, and Spark SQL's own start takes four seconds of every stage.
     Items and results are JSON-able. `work` is a module-level function that may be run again for the same item (a
     lost worker's tasks are repeated), so its side effects are files that appear whole. `weight` names the item's
     field by which the heaviest are started first. Raises SightlineError where `work` raised.
@@ -82,24 +80,19 @@ def map_items(
     rows = [(index, json.dumps(items[index])) for index in order]
     context = session.sparkContext
     partitions = min(len(rows), max(64, 16 * context.defaultParallelism))
-    frame = session.createDataFrame(context.parallelize(rows, partitions), "position long, item string")
+    spread = context.parallelize(rows, partitions).map(_worker(work))
     with progress(label, len(items), unit) as ticker, _watched(context, ticker, len(items)):
         try:
-            done = frame.mapInArrow(_arrow(work), "position long, result string").collect()
+            done = spread.collect()
         except Exception as error:
             raise SightlineError(
                 f"{label}: {_cause(error)}", "see the stage's log; the work done so far is kept"
             ) from error
-    return [json.loads(row.result) for row in sorted(done, key=lambda row: row.position)]
+    return [json.loads(result) for _, result in sorted(done)]
 
 
-def _arrow(work: Callable[[dict], dict]):
-    def run(batches):
-        for batch in batches:
-            results = [json.dumps(work(json.loads(item))) for item in batch.column("item").to_pylist()]
-            yield pa.RecordBatch.from_arrays([batch.column("position"), pa.array(results)], ["position", "result"])
-
-    return run
+def _worker(work: Callable[[dict], dict]) -> Callable[[tuple[int, str]], tuple[int, str]]:
+    return lambda row: (row[0], json.dumps(work(json.loads(row[1]))))
 
 
 @contextmanager
