@@ -1,6 +1,9 @@
 # `make demo` and `make test` do everything from a bare clone. Python 3.11, a C++ compiler and make are all they need.
 PYTHON ?= $(shell for p in python3.11 python3 python; do "$$p" -c '' 2>/dev/null && { echo "$$p"; break; }; done)
 
+# Files of tests at a time. Many tests wait for servers and processes that start; those that work use all cores anyway.
+JOBS ?= 2
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench clean
 
@@ -15,7 +18,7 @@ demo: setup  ## the whole flow on generated footage, offline
 	@.venv/bin/sightline demo
 
 test: setup  ## every test, lint and import rules among them (ARGS="-k name" for some)
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 bench: setup  ## the measurements of bench/
 	@.venv/bin/python -m bench $(ARGS)
