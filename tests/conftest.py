@@ -1,6 +1,7 @@
 """Fixtures that several packages share: small workspaces with tables made from a seed."""
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from tests.workspaces import make_workspace
 # nothing here could be interrupted.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Several tests at a time run in processes without a main file, which PySpark takes for its own doctests and ends.
+if not hasattr(sys.modules["__main__"], "__file__"):
+    sys.modules["__main__"].__file__ = str(Path(__file__).with_name("__init__.py"))
 
 
 @pytest.fixture

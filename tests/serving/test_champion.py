@@ -27,8 +27,8 @@ def deployed(tmp_path):
 
 def test_nothing_deployed_then_a_champion(start, deployed, bundles):
     service = start()
-    answer = httpx.get(f"{service.url}/readyz")
-    assert answer.status_code == 503 and "no champion was deployed" in answer.json()["error"]
+    assert httpx.get(f"{service.url}/readyz").status_code == 503
+    wait_for(lambda: "no champion was deployed" in httpx.get(f"{service.url}/readyz").json()["error"])  # it has looked
     refused = httpx.post(f"{service.url}/v1/predict", content=encoded(1), headers=PNG)
     assert refused.status_code == 503 and refused.headers["retry-after"] == "1"
     assert httpx.get(f"{service.url}/healthz").status_code == 200
