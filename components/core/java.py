@@ -42,7 +42,7 @@ def java_home() -> Path:
         if version >= MINIMUM:
             for reason in refused:
                 log.warning("%s; using %s", reason, java)
-            return home if _starts(java, VECTOR) else _with_launcher(home)
+            return home if _starts(home / "bin" / "java", VECTOR) else _with_launcher(home)
         refused.append(f"{origin}: {java} is Java {version}" if version else f"{origin}: {java} does not start")
     raise SightlineError(
         f"no Java {MINIMUM} or newer for Spark ({'; '.join(refused) or 'none found'})",

@@ -70,6 +70,15 @@ def test_a_java_without_the_vector_module_gets_a_launcher_that_drops_only_that_o
     assert java.java_home() == home
 
 
+def test_a_process_that_was_given_the_launcher_takes_it_again(monkeypatch, tmp_path):
+    """A stage sets JAVA_HOME for itself, and what it starts inherits that."""
+    (tmp_path / "path" / "java").symlink_to(made_up_java(tmp_path / "jdk", "17", NO_MODULE))
+    home = java.java_home()
+    java.java_home.cache_clear()
+    monkeypatch.setenv("JAVA_HOME", str(home))
+    assert java.java_home() == home
+
+
 def test_no_java_at_all_is_an_error_with_a_remedy(monkeypatch, tmp_path):
     made_up_java(tmp_path / "old", "11")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "old"))

@@ -129,8 +129,9 @@ def test_every_stage_killed_once_and_dvc_alone_give_the_same_bytes(flowed, tmp_p
         )  # fmt: skip
         victim = _wait_for(process, f"components.{stage}")
         if victim is not None:
-            # What the flow measured holds two seconds of DVC around the stage's own process.
-            time.sleep(moments.uniform(0.05, 0.75) * max(1.0, took[stage] - 2))
+            # What the flow measured holds two seconds of DVC around the stage's own process, and the machine may have
+            # been twice as busy then.
+            time.sleep(moments.uniform(0.05, 0.4) * max(1.0, took[stage] - 2))
             if victim.is_running():
                 victim.kill()
                 killed.append(stage)
