@@ -58,7 +58,7 @@ def write_clip(
             frame.pts, frame.time_base = (index if pts is None else int(pts[index])), time_base or 1 / rate
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    # The AV1 encoder, run by root, gives its caller real-time priority, and all that is started later inherits it: Spark
+    # Run by root, the AV1 encoder gives its caller real-time priority, and all that starts later inherits it: Spark
     # would hold the machine's cores for good.
     if os.sched_getscheduler(0) != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
