@@ -10,6 +10,8 @@ MEASUREMENTS = {
     "incremental": ("bench.incremental", "one new clip among 200 against the full run"),
     "digits": ("bench.digits", "handwritten digits: fine-tuning beside the published recipe, over seeds"),
     "camera_trap": ("bench.camera_trap", "animal or empty, each site left out in turn, beside the frozen baseline"),
+    "orchestration": ("bench.orchestration", "what the flow costs over its stages, and a run where nothing changed"),
+    "chaos": ("bench.chaos", "kill -9 at random instants, and a hundred runs three at a time"),
     "pretraining": ("bench.pretraining.pretrain_small", "the shipped backbone, and the same network from scratch"),
 }
 

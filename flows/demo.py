@@ -37,7 +37,7 @@ def run(say: Callable[[str], None], recipe: str = RECIPE) -> None:
     from flows import training
 
     began = time.monotonic()
-    outcome = training.run(recipe)
+    (outcome,) = training.run([recipe])
     summary.show(outcome)
     if not outcome.succeeded:
         raise outcome.error

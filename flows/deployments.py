@@ -31,8 +31,10 @@ def serve(cron: str) -> None:
         raise SightlineError("there is no Prefect server to serve from", "run `sightline up`, or set PREFECT_API_URL")
     from prefect import serve as serve_deployments
 
+    from flows import automations
     from flows.training import training
 
+    automations.register([automations.silent_runs_crashed()])
     deployments = [
         training.to_deployment(
             name=name(recipe),

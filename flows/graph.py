@@ -46,7 +46,9 @@ def read_graph(recipe: str, from_stage: str | None = None) -> list[StageNode]:
 
     root = paths.workspace()
     with _dvc, _explained(root):
-        graph = _open(root).index.graph  # an edge leads from a stage to one that it reads from
+        repo = _open(root)
+        with repo.lock:  # a DVC process that is writing dvc.lock leaves it half-written for a moment
+            graph = repo.index.graph  # an edge leads from a stage to one that it reads from
         mine = {stage.name: stage for stage in graph if stage.name and stage.name.partition("@")[2] == recipe}
         if not mine:
             known = {stage.name.partition("@")[2] for stage in graph if stage.name} - {""}

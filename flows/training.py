@@ -3,16 +3,21 @@
 DVC owns what is out of date and is the only cache; Prefect owns order, retries and visibility.
 """
 
+import contextvars
 import logging
 import os
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from components.core import paths
-from components.core.errors import SightlineError
+from components.core.errors import MAY_PASS, WRONG_REQUEST, SightlineError
 from components.core.recipe import load_recipe
 from flows import environment
 
@@ -27,24 +32,26 @@ from prefect.exceptions import PrefectException  # noqa: E402
 from prefect.futures import PrefectFuture, wait  # noqa: E402
 from prefect.logging import get_run_logger  # noqa: E402
 from prefect.runtime import flow_run, task_run  # noqa: E402
-from prefect.states import Completed, Failed  # noqa: E402
+from prefect.states import Cancelled, Completed, Failed  # noqa: E402
 from prefect.task_runners import ThreadPoolTaskRunner  # noqa: E402
 
 from flows import artifacts  # noqa: E402
 from flows.graph import StageNode, read_graph  # noqa: E402
+from flows.needs import Needs, needs  # noqa: E402
 from flows.runners import local  # noqa: E402
+from flows.turn import turn  # noqa: E402
 
-RETRIES = 1
-RETRY_DELAY_S = (3, 30)
-AT_ONCE = int(os.environ.get("SIGHTLINE_STAGES_AT_ONCE", "2"))  # stages use all cores by themselves
 POOL = 64  # a stage that waits for another holds a thread too
+WATCH_S = 3.0  # between two looks whether somebody cancelled the run
 
-WRONG_REQUEST = "WrongRequest"  # the state of what no retry can help
+# Names of a failed stage's state, by its exit code; of these only the second is retried.
+FAILURES = {WRONG_REQUEST: "WrongRequest", MAY_PASS: "MayPass"}
 
-_places = threading.BoundedSemaphore(AT_ONCE)
-# Of the one flow run that goes on in this process: seconds by stage, and the rows of its table.
-_seconds: dict[str, float] = {}
-_rows: list[dict] = []
+# Of the flow runs of this process, by recipe: the stages that go on, how they ended, the rows of their tables.
+_stages: dict[str, local.Stages] = {}
+_states: dict[str, State] = {}
+_seconds: dict[str, float] = {}  # by a stage's full name
+_rows: dict[str, list[dict]] = {}
 
 
 @dataclass(frozen=True)
@@ -63,32 +70,38 @@ class TrainingRun:
         return self.error is None
 
 
-def run(
-    recipe: str, from_stage: str | None = None, force: bool = False, stage_timeout_s: float | None = None
-) -> TrainingRun:
-    """Runs the flow in this process, against the Prefect server at hand; returns how it ended.
+def run(recipes: list[str], from_stage: str | None = None, **options: Any) -> list[TrainingRun]:
+    """Runs the flow of each recipe in this process, all at the same time; returns how each ended.
 
-    Raises SightlineError where that server does not answer or one of its own cannot be started.
+    `options`: as `training` takes them. Against the Prefect server at hand: raises SightlineError where that server
+    does not answer or one of its own cannot be started.
     """
-    _rows.clear()
     try:
-        state = training(recipe, from_stage, force, stage_timeout_s, return_state=True)
+        if len(recipes) == 1:
+            states = {recipes[0]: training(recipes[0], from_stage, **options, return_state=True)}
+        else:
+            several(recipes, **options, return_state=True)
+            states = _states
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:
         where = os.environ.get("PREFECT_API_URL")
         remedy = f"see that a server answers at {where}, or unset PREFECT_API_URL" if where else "sightline up"
         raise SightlineError(f"Prefect: {type(error).__name__}: {error}", remedy) from error
+    return [_ended(recipe, states[recipe]) for recipe in recipes]
+
+
+def _ended(recipe: str, state: State) -> TrainingRun:
     message = state.message or state.name
     error = None
     if not state.is_completed():
         problem, _, remedy = message.partition("\n  remedy: ")
-        error = SightlineError(problem, remedy, 2 if state.name == WRONG_REQUEST else 1)
+        error = SightlineError(problem, remedy, 2 if state.name == FAILURES[WRONG_REQUEST] else 1)
     flow_run_id = str(state.state_details.flow_run_id) if state.state_details.flow_run_id else None
-    return TrainingRun(recipe, state.name, message, flow_run_id, list(_rows), error)
+    return TrainingRun(recipe, state.name, message, flow_run_id, _rows.get(recipe, []), error)
 
 
 def _may_pass(task_, run_, state: State) -> bool:
-    """Whether a retry can help: not where the request itself was wrong."""
-    return state.name != WRONG_REQUEST
+    """Whether a retry can help."""
+    return state.name == FAILURES[MAY_PASS]
 
 
 def _run_name() -> str:
@@ -96,36 +109,64 @@ def _run_name() -> str:
 
 
 def _failed(error: SightlineError) -> State:
-    return Failed(name=WRONG_REQUEST if error.exit_code == 2 else None, message=str(error))
+    return Failed(name=FAILURES.get(error.exit_code), message=str(error))
 
 
-@task(
-    task_run_name="{node.name}",
-    retries=RETRIES,
-    retry_delay_seconds=list(RETRY_DELAY_S),
-    retry_condition_fn=_may_pass,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
-def run_stage(node: StageNode, force: bool, env: dict[str, str], timeout_s: float | None) -> State:
+@task(retry_condition_fn=_may_pass, cache_policy=NO_CACHE, persist_result=False)
+def run_stage(
+    node: StageNode, stages: local.Stages, runner: str, force: bool, env: dict[str, str], needed: Needs
+) -> State:
     """Runs one stage; the state's name is `Cached` where DVC had nothing to do, its message how it went."""
     log = get_run_logger()
     if task_run.run_count > 1:
-        log.info(f"attempt {task_run.run_count} of {RETRIES + 1}")
-    with _places:
-        began = time.monotonic()
-        try:
-            result = local.run_stage(node, force=force, env=env, log=log.info, timeout_s=timeout_s)
-        except local.StageFailed as error:
-            log.error(str(error))
-            return _failed(error)
-        finally:
-            _seconds[node.name] = time.monotonic() - began
+        log.info(f"attempt {task_run.run_count} of {needed.retries + 1}")
+    began = time.monotonic()
+    try:
+        result = local.run_stage(node, stages, needed, runner=runner, force=force, env=env, log=log.info)
+    except local.StageFailed as error:
+        log.error(str(error))
+        return _failed(error)
+    except local.Stopped as stopped:
+        return Cancelled(message=f"{node.name}: {stopped}")
+    finally:
+        _seconds[node.name] = time.monotonic() - began
     if result.status == "cached":
         log.info(f"cached: {result.message}")
         return Completed(name="Cached", message=result.message)
     log.info(f"done in {result.seconds:.1f} s")
     return Completed(message=result.message)
+
+
+@flow(name="training-of-several", persist_result=False)
+def several(
+    recipes: list[str], runner: str = "local", force: bool = False, stage_timeout_s: float | None = None
+) -> State:
+    """Brings several recipes up to date at the same time, each by a training flow of its own."""
+    _states.clear()
+    _stages.update({recipe: local.Stages() for recipe in recipes})
+    options = {"runner": runner, "force": force, "stage_timeout_s": stage_timeout_s}
+
+    def one(recipe: str) -> None:
+        try:
+            _states[recipe] = training(recipe, **options, return_state=True)
+        except Exception as error:  # the engine's own, a server's 500 say: that recipe's run has failed, not the others
+            _states[recipe] = Failed(message=f"{recipe}: Prefect: {type(error).__name__}: {error}")
+
+    with _watched(*(_stages[recipe] for recipe in recipes)), ThreadPoolExecutor(len(recipes)) as pool:
+        try:
+            runs = [pool.submit(contextvars.copy_context().run, one, recipe) for recipe in recipes]
+            for run in runs:
+                run.result()
+        except BaseException:
+            for stages in list(_stages.values()):
+                stages.stop()
+            raise
+    if _is_cancelling():
+        return Cancelled(message="cancelled")
+    ended = {recipe: _states[recipe].name for recipe in recipes if not _states[recipe].is_completed()}
+    if ended:
+        return Failed(message=", ".join(f"{recipe}: {state}" for recipe, state in ended.items()))
+    return Completed(message=f"{len(recipes)} recipes are up to date")
 
 
 @flow(
@@ -135,14 +176,20 @@ def run_stage(node: StageNode, force: bool, env: dict[str, str], timeout_s: floa
     persist_result=False,
 )
 def training(
-    recipe: str, from_stage: str | None = None, force: bool = False, stage_timeout_s: float | None = None
+    recipe: str,
+    from_stage: str | None = None,
+    runner: str = "local",
+    force: bool = False,
+    stage_timeout_s: float | None = None,
 ) -> State:
     """Brings every stage of `recipe` up to date, from its source to its bundle, or from `from_stage` on.
 
-    `force` runs stages that did not change; `stage_timeout_s` ends a stage that takes longer. The flow run fails with
-    one message naming the stage, the reason and the remedy; stages after a failed one do not run.
+    `runner`: who executes the stages' commands, local | docker | kubernetes (flows/stages.yaml may say otherwise for
+    one). `force` runs stages that did not change; `stage_timeout_s` ends a stage that takes longer. The flow run fails
+    with one message naming the stage, the reason and the remedy; stages after a failed one do not run.
     """
     log = get_run_logger()
+    _rows.pop(recipe, None)
     try:
         load_recipe(recipe)
         nodes = read_graph(recipe, from_stage)
@@ -152,10 +199,18 @@ def training(
     commit = git_commit()
     _tag({recipe, commit} - {None})
     began = time.monotonic()
-    states = _run_all(nodes, force, {"SIGHTLINE_FLOW_RUN_ID": str(flow_run.id)}, stage_timeout_s)
-    rows = [stage_row(node, states[node.name]) for node in nodes]
-    _rows.extend(rows)
+    stages = _stages.setdefault(recipe, local.Stages())
+    try:
+        with _watched(stages), turn(recipe, str(flow_run.name), stages.pause, log.info):
+            states = _run_all(nodes, stages, runner, force, stage_timeout_s)
+    except local.Stopped:
+        return Cancelled(message=f"{recipe}: cancelled before a stage began")
+    finally:
+        _stages.pop(recipe, None)
+    rows = _rows[recipe] = [stage_row(node, states[node.name]) for node in nodes]
     artifacts.publish(recipe, rows, commit)
+    if stages.stopped.is_set() or _is_cancelling():
+        return Cancelled(message=f"{recipe}: cancelled\n  remedy: run again to go on: what was finished is kept")
     failed = [state for state in states.values() if state.type in (StateType.FAILED, StateType.CRASHED)]
     if failed:
         return Failed(name=failed[0].name, message=failed[0].message)
@@ -164,21 +219,61 @@ def training(
     return Completed(message=summary)
 
 
-def _run_all(nodes: list[StageNode], force: bool, env: dict[str, str], timeout_s: float | None) -> dict[str, State]:
+def _run_all(
+    nodes: list[StageNode], stages: local.Stages, runner: str, force: bool, timeout_s: float | None
+) -> dict[str, State]:
     """Runs each stage as soon as those before it are done; the final state of each by name."""
-    local.allow_runs()
-    _seconds.clear()
+    env = {"SIGHTLINE_FLOW_RUN_ID": str(flow_run.id)}
     futures: dict[str, PrefectFuture] = {}
-    try:
-        for node in nodes:
-            named = run_stage.with_options(name=node.stage)
-            upstream = [futures[name] for name in node.upstream]
-            futures[node.name] = named.submit(node, force, env, timeout_s, wait_for=upstream)
-        wait(list(futures.values()))
-    except BaseException:
-        local.stop_all()
-        raise
+    for node in nodes:
+        _seconds.pop(node.name, None)
+        needed = needs(node.stage)
+        if timeout_s is not None:
+            needed = needed.model_copy(update={"timeout_s": timeout_s})
+        named = run_stage.with_options(
+            name=node.stage,
+            task_run_name=node.name,
+            retries=needed.retries,
+            retry_delay_seconds=[needed.backoff_s * 2**number for number in range(needed.retries)] or None,
+        )
+        upstream = [futures[name] for name in node.upstream]
+        futures[node.name] = named.submit(node, stages, needed.runner or runner, force, env, needed, wait_for=upstream)
+    wait(list(futures.values()))
     return {name: future.state for name, future in futures.items()}
+
+
+@contextmanager
+def _watched(*all_stages: local.Stages) -> Iterator[None]:
+    """Ends the stages when somebody cancels the flow run that goes on, and when the context is left by an exception."""
+    run, done = flow_run.id, threading.Event()
+
+    def stop() -> None:
+        for stages in all_stages:
+            stages.stop()
+
+    def watch() -> None:
+        while not done.wait(WATCH_S):
+            if _is_cancelling(run):
+                return stop()
+
+    threading.Thread(target=contextvars.copy_context().run, args=(watch,), daemon=True).start()
+    try:
+        yield
+    except BaseException:
+        stop()
+        raise
+    finally:
+        done.set()
+
+
+def _is_cancelling(run: str | None = None) -> bool:
+    """Whether somebody cancelled the flow run (without an id: the one that goes on)."""
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(run or flow_run.id).state
+    except (httpx.HTTPError, PrefectException):  # a server that is away for a moment cancels nothing
+        return False
+    return bool(state) and state.type in (StateType.CANCELLING, StateType.CANCELLED)
 
 
 def stage_row(node: StageNode, state: State) -> dict[str, str | float | None]:

@@ -1,11 +1,15 @@
-"""The project's one exception for everything a person can put right."""
+"""The project's one exception for everything a person can put right, and its kinds by exit code."""
+
+WRONG_REQUEST = 2  # a wrong parameter, name or option
+MAY_PASS = 75  # as sysexits.h has it (EX_TEMPFAIL): what failed may work when it is tried again
 
 
 class SightlineError(Exception):
     """A failure whose cause and remedy are known.
 
-    `problem` names the file or key and the reason; `remedy` says what to do. `exit_code` is what a command
-    ends with: 1 the work failed, 2 the request was wrong (a retry cannot help).
+    `problem` names the file or key and the reason; `remedy` says what to do. `exit_code` is what a stage
+    ends with: 1 the work failed and would again, 2 the request was wrong, 75 a retry can help. What people type ends
+    with 1 in the last case too.
     """
 
     def __init__(self, problem: str, remedy: str = "", exit_code: int = 1):
@@ -24,5 +28,12 @@ class SightlineError(Exception):
 class UsageError(SightlineError):
     """A wrong parameter, name or option: exit code 2."""
 
-    def __init__(self, problem: str, remedy: str = "", exit_code: int = 2):
+    def __init__(self, problem: str, remedy: str = "", exit_code: int = WRONG_REQUEST):
+        super().__init__(problem, remedy, exit_code)
+
+
+class TransientError(SightlineError):
+    """What may pass by itself (a network, a server, a lost worker): exit code 75."""
+
+    def __init__(self, problem: str, remedy: str = "", exit_code: int = MAY_PASS):
         super().__init__(problem, remedy, exit_code)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -10,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from components.core import paths
-from components.core.errors import SightlineError
+from components.core.errors import SightlineError, TransientError
 from components.core.java import java_home
 from components.core.progress import progress
 
 MASTER = "SPARK_MASTER"
+# What Spark says where not the work failed but who did it.
+LOST = re.compile(
+    r"ExecutorLostFailure|Python worker exited unexpectedly|SparkContext was shut down|All masters are unresponsive"
+    r"|FetchFailed|Answer from Java side is empty|errors\.TransientError"
+)
 
 
 @contextmanager
@@ -72,7 +78,8 @@ def map_items(
     An RDD, not a DataFrame: there is nothing to query, and Spark SQL's own start takes four seconds of every stage.
     Items and results are JSON-able. `work` is a module-level function that may be run again for the same item (a
     lost worker's tasks are repeated), so its side effects are files that appear whole. `weight` names the item's
-    field by which the heaviest are started first. Raises SightlineError where `work` raised.
+    field by which the heaviest are started first. Raises SightlineError where `work` raised, TransientError
+    where the workers were lost.
     """
     if not items:
         return []
@@ -85,9 +92,8 @@ def map_items(
         try:
             done = spread.collect()
         except Exception as error:
-            raise SightlineError(
-                f"{label}: {_cause(error)}", "see the stage's log; the work done so far is kept"
-            ) from error
+            kind = TransientError if LOST.search(str(error)) else SightlineError
+            raise kind(f"{label}: {_cause(error)}", "see the stage's log; the work done so far is kept") from error
     return [json.loads(result) for _, result in sorted(done)]
 
 

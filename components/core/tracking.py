@@ -8,7 +8,6 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
@@ -19,10 +18,17 @@ import mlflow  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities.model_registry import ModelVersion  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode  # noqa: E402
+from mlflow.protos.databricks_pb2 import (  # noqa: E402
+    INTERNAL_ERROR,
+    INVALID_PARAMETER_VALUE,
+    REQUEST_LIMIT_EXCEEDED,
+    RESOURCE_DOES_NOT_EXIST,
+    TEMPORARILY_UNAVAILABLE,
+    ErrorCode,
+)
 
 from components.core import paths  # noqa: E402
-from components.core.errors import SightlineError  # noqa: E402
+from components.core.errors import SightlineError, TransientError  # noqa: E402
 from components.core.recipe import Recipe  # noqa: E402
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -30,6 +36,8 @@ MODEL_DIGEST = "sightline.model_digest"
 
 # MLflow's words for "no such model" and, for an alias, "no such alias".
 ABSENT = frozenset(ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
+# And for what has nothing to do with the request: a store that does not answer, or is locked by another process.
+PASSING = frozenset(ErrorCode.Name(code) for code in (INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE, REQUEST_LIMIT_EXCEEDED))
 
 
 def tracking_uri() -> str:
@@ -53,7 +61,8 @@ def explained() -> Iterator[None]:
         yield
     except MlflowException as error:
         remedy = "see that the store is there and answers; MLFLOW_TRACKING_URI names another"
-        raise SightlineError(f"MLflow at {tracking_uri()}: {error.message}", remedy) from error
+        kind = TransientError if error.error_code in PASSING else SightlineError
+        raise kind(f"MLflow at {tracking_uri()}: {error.message}", remedy) from error
 
 
 def experiment_id(recipe: str) -> str:
@@ -84,7 +93,7 @@ def run(recipe: Recipe, name: str, resume: bool = True, parent: str | None = Non
     """
     experiment = experiment_id(recipe.name)
     found = find_run(recipe.name, **tags) if resume and tags else None
-    full = {f"sightline.{key}": value for key, value in tags.items()} | _origin()
+    full = {f"sightline.{key}": value for key, value in tags.items()} | origin()
     if parent:
         full["mlflow.parentRunId"] = parent
     if found:
@@ -95,8 +104,7 @@ def run(recipe: Recipe, name: str, resume: bool = True, parent: str | None = Non
         yield active.info.run_id
 
 
-@cache
-def _origin() -> dict[str, str]:
+def origin() -> dict[str, str]:
     """Tags that tie a run to the commit and to the orchestrator's run."""
     tags = {}
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=paths.workspace(), capture_output=True, text=True)

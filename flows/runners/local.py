@@ -8,16 +8,20 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from components.core import paths
-from components.core.errors import SightlineError
+from components.core.errors import MAY_PASS, WRONG_REQUEST, SightlineError
 from flows.graph import Busy, StageNode, is_current
 from flows.locks import release_dead
+from flows.memory import share
+from flows.needs import Needs
 from flows.processes import end_family
+from flows.runners import elsewhere
 
 Log = Callable[[str], None]
 ADVICE = "If there are no processes"  # what DVC says about its locks from here on is done by release_dead
@@ -40,7 +44,7 @@ LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by|RWL
 
 
 class StageFailed(SightlineError):
-    """A stage ended with an error; `exit_code` 2 says that the request was wrong and a retry cannot help."""
+    """A stage ended with an error; only where `exit_code` is MAY_PASS can a retry help."""
 
 
 class Stopped(BaseException):
@@ -83,26 +87,66 @@ class _Outcome:
         return int(found.group(1)) if found else None
 
 
-_running: set[subprocess.Popen] = set()
-_guard = threading.Lock()
-_stop = threading.Event()
+class Stages:
+    """The stages of one flow run, each run by a thread of its own; `stop` ends them together, once and for all."""
+
+    def __init__(self):
+        self.stopped = threading.Event()
+        self._running: set[subprocess.Popen] = set()
+        self._guard = threading.Lock()
+
+    def stop(self) -> None:
+        """Ends every stage that runs, with all the processes it started; none can start afterwards."""
+        self.stopped.set()
+        with self._guard:
+            running = list(self._running)
+        for process in running:
+            _end(process)
+
+    def check(self) -> None:
+        """Raises Stopped after `stop`."""
+        if self.stopped.is_set():
+            raise Stopped("the run was interrupted")
+
+    def pause(self, seconds: float) -> None:
+        """Waits. Raises Stopped as soon as `stop` is called."""
+        self.stopped.wait(seconds)
+        self.check()
+
+    @contextmanager
+    def started(self, command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
+        """Yields a process in a group of its own, which is ended with all it started where the context is left."""
+        with self._guard:
+            self.check()
+            process = subprocess.Popen(command, start_new_session=True, **options)
+            self._running.add(process)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                _end(process)
+            with self._guard:
+                self._running.discard(process)
 
 
 def run_stage(
     node: StageNode,
+    stages: Stages,
+    needed: Needs,
     *,
+    runner: str = "local",
     force: bool = False,
     env: dict[str, str] | None = None,
     log: Log = print,
-    timeout_s: float | None = None,
 ) -> StageResult:
-    """Runs the stage unless DVC holds it for up to date; `force` runs it all the same.
+    """Runs the stage as one of `stages` unless DVC holds it for up to date; `force` runs it all the same.
 
-    `env` is added to the stage's environment. Waits as long as it takes for DVC's locks. Raises StageFailed with the
-    stage's own last words, and Stopped after `stop_all`.
+    `runner`: who executes its command, local | docker | kubernetes. `env` is added to its environment. Waits as long as
+    it takes for its share of memory and for DVC's locks. Raises StageFailed with the stage's own last words, and
+    Stopped after `stages.stop`.
     """
     began = time.monotonic()
-    waited = _Patience(node.name, log)
+    waited = _Patience(stages, log)
     while not force and not node.always_changed:
         try:
             if is_current(node.name):
@@ -111,7 +155,9 @@ def run_stage(
         except Busy as busy:
             waited.another_turn(str(busy))
     while True:
-        outcome = _repro(node, force, env or {}, log, timeout_s)
+        with share(node.name, needed.memory_gb if runner != "kubernetes" else 0.0, stages.pause, log) as handle:
+            told = _environment(node, runner) | (env or {})
+            outcome = _repro(node, stages, force, told, log, needed.timeout_s, handle)
         if not outcome.locked:
             break
         waited.another_turn(outcome.said)
@@ -121,28 +167,14 @@ def run_stage(
             message = "nothing changed" if outcome.skipped else "outputs of an earlier equal run put back"
             return StageResult(node.name, "cached", seconds, message)
         return StageResult(node.name, "ran", seconds, "done")
-    raise _failure(node, outcome, timeout_s)
-
-
-def stop_all() -> None:
-    """Ends every stage that runs here, with all the processes it started; none can start afterwards."""
-    _stop.set()
-    with _guard:
-        running = list(_running)
-    for process in running:
-        _end(process)
-
-
-def allow_runs() -> None:
-    """Lets stages run again after `stop_all`."""
-    _stop.clear()
+    raise _failure(node, outcome, needed.timeout_s)
 
 
 class _Patience:
     """Waits between attempts at a lock, and says once in a while for whom."""
 
-    def __init__(self, name: str, log: Log):
-        self.name, self.log, self.turns = name, log, 0
+    def __init__(self, stages: Stages, log: Log):
+        self.stages, self.log, self.turns = stages, log, 0
 
     def another_turn(self, reason: str) -> None:
         if release_dead(reason):
@@ -150,55 +182,48 @@ class _Patience:
         if self.turns % 15 == 0:
             self.log(f"waiting for another DVC process: {' '.join(reason.partition(ADVICE)[0].split())}")
         self.turns += 1
-        if _stop.wait(LOCK_POLL_S):
-            raise Stopped("the run was interrupted")
+        self.stages.pause(LOCK_POLL_S)
 
 
-def _repro(node: StageNode, force: bool, env: dict[str, str], log: Log, timeout_s: float | None) -> _Outcome:
+def _repro(
+    node: StageNode,
+    stages: Stages,
+    force: bool,
+    env: dict[str, str],
+    log: Log,
+    timeout_s: float | None,
+    handle: int,
+) -> _Outcome:
     root = paths.workspace()
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", node.name]
     if force:
         command.append("--force")
-    with _guard:
-        if _stop.is_set():
-            raise Stopped("the run was interrupted")
-        process = subprocess.Popen(
-            command,
-            cwd=root,
-            env=_environment(root) | env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,  # a process group of its own: what ends it reaches the stage's children too
-        )
-        _running.add(process)
+    options = {"cwd": root, "env": env, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+    options |= {"stderr": subprocess.STDOUT, "text": True, "encoding": "utf-8", "errors": "replace"}
+    options["pass_fds"] = [handle]  # where the flow is killed and DVC goes on, the stage keeps its share of memory
     outcome = _Outcome()
-    timer = threading.Timer(timeout_s, _expire, (process, outcome)) if timeout_s else None
-    try:
-        if timer:
-            timer.start()
-        for line in process.stdout:
-            _read(node.name, line.rstrip(), outcome, log)
-        outcome.code = process.wait()
-    finally:
-        if timer:
-            timer.cancel()
-        if process.poll() is None:
-            _end(process)
-        with _guard:
-            _running.discard(process)
-    if _stop.is_set():
-        raise Stopped("the run was interrupted")
+    with stages.started(command, **options) as process:
+        timer = threading.Timer(timeout_s, _expire, (process, outcome)) if timeout_s else None
+        try:
+            if timer:
+                timer.start()
+            for line in process.stdout:
+                _read(node.name, line.rstrip(), outcome, log)
+            outcome.code = process.wait()
+        finally:
+            if timer:
+                timer.cancel()
+    stages.check()
     return outcome
 
 
-def _environment(root: Path) -> dict[str, str]:
-    # dvc.yaml says `python`: it must be this one, whatever the caller's PATH holds.
+def _environment(node: StageNode, runner: str) -> dict[str, str]:
+    # dvc.yaml says `python`: it must be this one, whatever the caller's PATH holds, or one that works elsewhere.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1", "SIGHTLINE_WORKSPACE": str(root)}
+    if runner != "local":
+        path = elsewhere.path_with_python(path)
+    told = {"PATH": path, "PYTHONUNBUFFERED": "1", "SIGHTLINE_WORKSPACE": str(paths.workspace())}
+    return os.environ | told | {elsewhere.RUNNER: runner, elsewhere.STAGE: node.name}
 
 
 def _read(name: str, line: str, outcome: _Outcome, log: Log) -> None:
@@ -218,15 +243,18 @@ def _failure(node: StageNode, outcome: _Outcome, timeout_s: float | None) -> Sta
     if outcome.timed_out:
         return StageFailed(f"{node.name}: not done after {timeout_s:g} s and ended", "allow it more, or see its log")
     code = outcome.stage_code
+    if code is None and outcome.code < 0:
+        return StageFailed(f"{node.name}: DVC was ended by signal {-outcome.code}", "run again", MAY_PASS)
     if code is None:
         said = outcome.said or " ".join(list(outcome.lines)[-3:]) or f"dvc ended with {outcome.code}"
         return StageFailed(f"{node.name}: {' '.join(said.split())}", "correct what DVC names, then run again")
     if code < 0 or code > 128:
         number = -code if code < 0 else code - 128
         reason = f"ended by signal {number}{_memory(number)}"
-        return StageFailed(f"{node.name}: {reason}", "run again: what was finished is kept")
+        return StageFailed(f"{node.name}: {reason}", "run again: what was finished is kept", MAY_PASS)
     problem, remedy = last_words(node.name, list(outcome.lines))
-    return StageFailed(problem or f"{node.name}: exit code {code}, and not a word", remedy, 2 if code == 2 else 1)
+    kind = code if code in (WRONG_REQUEST, MAY_PASS) else 1
+    return StageFailed(problem or f"{node.name}: exit code {code}, and not a word", remedy, kind)
 
 
 def last_words(name: str, lines: list[str]) -> tuple[str, str]:

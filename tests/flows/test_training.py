@@ -84,18 +84,21 @@ def test_from_a_stage_by_force(finished, server):
 
 
 def test_a_failure_that_passes_is_retried(root, server):
-    toy.plan(root, frames=["exit 1"])
+    toy.plan(root, frames=["exit 75", "exit 75"])
     reply = run(root, server)
     assert toy.statuses(reply) == RAN
-    assert len(toy.attempts(root, "frames")) == 2
-    assert "attempt 2 of 2" in reply.stderr
+    assert len(toy.attempts(root, "frames")) == 3
+    assert "attempt 3 of 4" in reply.stderr
+    first, second, third = (float(line.split()[2]) for line in toy.attempts(root, "frames"))
+    assert second - first > 3 and third - second > 6, "each retry waits twice as long as the one before"
 
 
-def test_a_wrong_request_is_not_retried_and_nothing_follows(root, server):
-    toy.plan(root, frames=["exit 2"])
-    reply = run(root, server, code=2)
+@pytest.mark.parametrize("code, status", [(1, "Failed"), (2, "WrongRequest")])
+def test_what_would_fail_again_is_not_retried_and_nothing_follows(root, server, code, status):
+    toy.plan(root, frames=[f"exit {code}"])
+    reply = run(root, server, code=code)
     assert len(toy.attempts(root, "frames")) == 1
-    assert toy.statuses(reply) == {"ingest": "Ran", "frames": "WrongRequest", "other": "Ran", "join": "NotReady"}
+    assert toy.statuses(reply) == {"ingest": "Ran", "frames": status, "other": "Ran", "join": "NotReady"}
     assert not toy.attempts(root, "join")
     assert "frames@toy: the footage is not there\n  remedy: bring footage" in reply.stderr
     assert "Traceback" not in reply.stderr

@@ -25,7 +25,7 @@ attempts = pathlib.Path("attempts", name)
 attempts.parent.mkdir(exist_ok=True)
 number = len(attempts.read_text().splitlines()) if attempts.exists() else 0
 with open(attempts, "a") as file:
-    file.write(f"{os.getpid()} {os.environ.get('SIGHTLINE_FLOW_RUN_ID')}\\n")
+    file.write(f"{os.getpid()} {os.environ.get('SIGHTLINE_FLOW_RUN_ID')} {began}\\n")
 plan = pathlib.Path("plan", name)
 steps = plan.read_text().splitlines() if plan.exists() else []
 print(f"{name} looks at {len(inputs)} inputs", flush=True)

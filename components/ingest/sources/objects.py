@@ -6,7 +6,7 @@ from typing import Any
 
 import fsspec
 
-from components.core.errors import SightlineError, UsageError
+from components.core.errors import SightlineError, TransientError, UsageError
 from components.core.recipe import nearest
 from components.ingest.sources.copies import Copy, Refused, State, append
 from components.ingest.sources.listing import Entry, Listing
@@ -101,7 +101,7 @@ class Store:
         except Exception as error:  # each library has its own classes of them
             problem = f"{self.uri}: {type(error).__name__}: {error}"
             remedy = "see whether the server is there and run again: what was fetched is kept"
-            raise SightlineError(problem, remedy) from None
+            raise TransientError(problem, remedy) from None
 
 
 def _options(scheme: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-from components.core.errors import SightlineError
+from components.core.errors import SightlineError, TransientError
 from components.ingest.sources.copies import Copy, Refused, State, append
 from components.ingest.sources.listing import Entry
 
@@ -75,14 +75,14 @@ def get_page(session: requests.Session, url: str) -> Page:
     except UnicodeDecodeError:
         raise SightlineError(f"{url}: not a listing: no UTF-8 text", "name a manifest, a folder or a file") from None
     except requests.RequestException as error:
-        raise SightlineError(f"{url}: cannot be fetched: {_cause(error)}", AGAIN) from None
+        raise TransientError(f"{url}: cannot be fetched: {_cause(error)}", AGAIN) from None
 
 
 def fetch(session: requests.Session, entry: Entry, copy: Copy, tell: Callable[[int], None]) -> None:
     """Makes `copy` the file at the entry's address; a copy that the server says is current stays.
 
     `tell(bytes)` is called as they come. Raises Refused where the server has no such file or it is not as listed,
-    SightlineError where TRIES tries in a row brought nothing more; what came is kept for the next run.
+    TransientError where TRIES tries in a row brought nothing more; what came is kept for the next run.
     """
     failed, anew = 0, False
     while True:
@@ -102,7 +102,7 @@ def fetch(session: requests.Session, entry: Entry, copy: Copy, tell: Callable[[i
             broke_off = isinstance(error, (requests.exceptions.ChunkedEncodingError, requests.exceptions.Timeout))
             failed = 1 if more else failed + 1
             if failed == TRIES or not (more or broke_off):
-                raise SightlineError(f"{entry.address}: cannot be fetched: {_cause(error)}", AGAIN) from None
+                raise TransientError(f"{entry.address}: cannot be fetched: {_cause(error)}", AGAIN) from None
             time.sleep(BACKOFF_S * 2 ** (failed - 1) * random.uniform(0.5, 1))
 
 

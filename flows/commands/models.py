@@ -1,0 +1,81 @@
+"""Models: served, promoted, rolled back, and traced to where they came from."""
+
+import os
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from flows.commands.app import Json, Recipe, app, component
+
+
+@app.command(epilog="Example: sightline serve suspicious --port 8080")
+def serve(
+    recipe: Recipe,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+) -> None:
+    """Serve a recipe's champion over HTTP, until interrupted; follows the registry's champion alias."""
+    from components.core import paths
+    from components.core.distributed import die_with_parent
+    from components.core.recipe import load_recipe
+    from flows import services
+
+    load_recipe(recipe)
+    os.chdir(paths.workspace())
+    sys.stdout.flush()
+    subprocess.Popen(services.follower_command(recipe), preexec_fn=die_with_parent)  # ends with the service
+    command = services.serving_command(recipe, host, port)
+    os.execv(command[0], command)  # signals reach the service itself
+
+
+@app.command(epilog='Example: sightline promote suspicious --version 4 --override "the new camera matters more"')
+def promote(
+    recipe: Recipe,
+    version: Annotated[int | None, typer.Option(metavar="N", help="A version of the registry.")] = None,
+    override: Annotated[
+        str | None, typer.Option(metavar="WHY", help="Serve a version that was refused, for this reason.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the challenger, or a version, the champion; a service that runs follows within seconds."""
+    _by_hand("promote", recipe, {"--version": version, "--override": override}, as_json)
+
+
+@app.command(epilog="Example: sightline rollback suspicious --reason 'false alarms at night'")
+def rollback(
+    recipe: Recipe,
+    version: Annotated[int | None, typer.Option(metavar="N", help="To this version.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="WHY", help="For the audit trail.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the champion before the present one, or a version, the champion again."""
+    _by_hand("rollback", recipe, {"--version": version, "--reason": reason}, as_json)
+
+
+@app.command(epilog="Example: sightline history suspicious --json")
+def history(recipe: Recipe, as_json: Json = False) -> None:
+    """Every move of the champion: when, from which version to which, by what and why."""
+    _by_hand("history", recipe, {}, as_json)
+
+
+@app.command(epilog="Example: sightline lineage suspicious --source footage/clip.mp4")
+def lineage(
+    recipe: Recipe,
+    version: Annotated[int | None, typer.Option(metavar="N", help="A version; without any, the champion.")] = None,
+    prediction: Annotated[str | None, typer.Option(metavar="URI", help="A prediction, by its source file.")] = None,
+    frame: Annotated[int | None, typer.Option(metavar="N", help="With --prediction: the frame, from 0.")] = None,
+    scores: Annotated[str | None, typer.Option(metavar="PATH", help="With --prediction: the table it is in.")] = None,
+    source: Annotated[str | None, typer.Option(metavar="FILE", help="A source file: which models saw it?")] = None,
+    as_json: Json = False,
+) -> None:
+    """Where a model or a prediction came from, down to the bytes; or which models saw a file."""
+    options = {"version": version, "prediction": prediction, "frame": frame, "scores": scores, "source": source}
+    given = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    component("components.lineage", "--recipe", recipe, *given, *(["--json"] if as_json else []))
+
+
+def _by_hand(what: str, recipe: str, options: dict[str, object], as_json: bool) -> None:
+    given = [f"{name}={value}" for name, value in options.items() if value is not None]
+    component("components.promotion.byhand", what, "--recipe", recipe, *given, *(["--json"] if as_json else []))

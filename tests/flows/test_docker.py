@@ -1,0 +1,141 @@
+"""Stages as containers on a real Docker engine; skipped where none answers or the base image cannot be had."""
+
+import os
+import threading
+import time
+
+import docker
+import pytest
+from docker.errors import DockerException, NotFound
+
+from components.core.errors import MAY_PASS
+from flows.graph import read_graph
+from flows.needs import needs
+from flows.runners import local
+from flows.runners.docker import specification
+from flows.runners.elsewhere import container_name
+from flows.runners.local import StageFailed, Stages, Stopped
+from tests.flows import toy
+
+BASE = os.environ.get("PYTHON_IMAGE", "python:3.11-slim-bookworm")
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """A client of the engine, which has the image of every group of stages: here a bare Python."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except DockerException as error:
+        pytest.skip(f"no Docker engine answers: {error}")
+    try:
+        base = client.images.get(BASE)
+    except NotFound:
+        try:
+            base = client.images.pull(BASE)
+        except DockerException as error:
+            pytest.skip(f"{BASE} is not here and cannot be pulled: {error}")
+    for group in ("spark", "train"):
+        base.tag("sightline-test/" + group, "toy")
+    yield client
+    for group in ("spark", "train"):
+        client.images.remove(f"sightline-test/{group}:toy")
+
+
+@pytest.fixture
+def nodes(engine, root, monkeypatch):
+    monkeypatch.setenv("SIGHTLINE_IMAGES", "sightline-test")
+    monkeypatch.setenv("SIGHTLINE_IMAGE_TAG", "toy")
+    return {node.stage: node for node in read_graph(toy.RECIPE)}
+
+
+def run(node, stages=None, log=print):
+    return local.run_stage(node, stages or Stages(), needs(node.stage), runner="docker", log=log)
+
+
+def gone(engine, stage: str) -> bool:
+    try:
+        engine.containers.get(container_name(stage))
+        return False
+    except NotFound:
+        return True
+
+
+def test_stages_run_in_containers_with_the_same_bytes_out(engine, nodes, root):
+    lines = []
+    for stage in toy.STAGES:
+        assert run(nodes[stage], log=lines.append).status == "ran"
+        assert gone(engine, f"{stage}@toy")
+    assert "frames looks at 1 inputs" in lines
+    there = toy.lock(root)
+    owner = (root / "data" / "toy" / "join").stat().st_uid
+    assert owner == root.stat().st_uid
+    toy.dvc(root, "repro", "--force")
+    assert toy.lock(root) == there
+
+
+def test_the_exit_code_and_the_words_are_the_stages(nodes, root):
+    toy.plan(root, ingest=["exit 75", "exit 2"])
+    for code in (MAY_PASS, 2):
+        with pytest.raises(StageFailed) as told:
+            run(nodes["ingest"])
+        assert told.value.exit_code == code
+        assert told.value.problem == "ingest@toy: the footage is not there"
+
+
+def test_stopping_ends_the_container(engine, nodes, root):
+    toy.plan(root, ingest=["sleep 100"])
+    stages, raised = Stages(), []
+
+    def work():
+        try:
+            run(nodes["ingest"], stages)
+        except Stopped as stopped:
+            raised.append(stopped)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not toy.attempts(root, "ingest"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    stages.stop()
+    thread.join(60)
+    assert raised and gone(engine, "ingest@toy")
+
+
+def test_what_a_killed_flow_left_is_removed_first(engine, nodes, root):
+    left = specification(["python", "-c", "import time; time.sleep(600)"], "ingest@toy", needs("ingest"))
+    engine.containers.run(**left, detach=True)
+    assert run(nodes["ingest"]).status == "ran"
+    assert gone(engine, "ingest@toy")
+
+
+def test_more_memory_than_the_table_gives_is_said(nodes, root):
+    (root / "stage.py").write_text("x = b'1' * (3 << 30)\n")
+    lines = []
+    with pytest.raises(StageFailed) as told:
+        run(nodes["ingest"], log=lines.append)
+    assert told.value.exit_code == MAY_PASS and "signal 9" in told.value.problem
+    assert any("out of memory: flows/stages.yaml gives it 2.5 GB" in line for line in lines)
+
+
+def test_a_missing_image_is_named(nodes, monkeypatch):
+    monkeypatch.setenv("SIGHTLINE_IMAGE_TAG", "none")
+    with pytest.raises(StageFailed, match="there is no image sightline-test/spark:none") as told:
+        run(nodes["ingest"])
+    assert told.value.exit_code == 1 and "SIGHTLINE_IMAGES" in told.value.remedy
+
+
+def test_no_engine_may_pass(nodes, monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    with pytest.raises(StageFailed, match="Docker engine") as told:
+        run(nodes["ingest"])
+    assert told.value.exit_code == MAY_PASS
+
+
+def test_the_container_is_held_to_the_table(root):
+    given = specification(["python"], "training@toy", needs("training"))
+    assert given["mem_limit"] == 3_000_000_000 and given["cap_drop"] == ["ALL"]
+    assert given["security_opt"] == ["no-new-privileges"] and given["image"].endswith("/train:latest")
+    assert given["volumes"][str(root)] == {"bind": str(root), "mode": "rw"}
