@@ -49,7 +49,7 @@ def make_workspace(root: Path, **training) -> Path:
     for split, count in SPLITS.items():
         for number in range(count):
             asset = f"{split}{number:02d}".ljust(16, "0")
-            catalog.append(_catalog_row(asset, split))
+            catalog.append(catalog_row(asset, split))
             start, end = 10 + number, 24 + 2 * number
             _features(data / "features" / f"{asset}.parquet", asset, start, end)
             for first, last, name in (
@@ -82,7 +82,8 @@ def kill_when(command: list[str], root: Path, pattern: str, timeout: float = 120
     process.wait()
 
 
-def _catalog_row(asset: str, split: str) -> dict:
+def catalog_row(asset: str, split: str) -> dict:
+    """A row of the catalog: a video that is usable."""
     return {
         "asset_id": asset, "uri": f"footage/{asset}.mp4", "name": f"{asset}.mp4", "kind": "video", "status": "ok",
         "sha256": asset * 4, "bytes": 1000, "codec": "h264", "width": 64, "height": 48, "frame_count": FRAMES,

@@ -4,6 +4,7 @@ import sys
 
 from components.core import paths
 from components.core.files import atomic_json
+from components.core.lineage import short_version
 from components.core.recipe import Recipe
 from components.core.stage import run_stage
 from components.core.tables import predictions_schema, read_table, write_shard
@@ -17,7 +18,6 @@ from components.tasks.classification.model import load_model
 SPLIT = "test"
 HEADLINE = ("accuracy", "f1_macro", "roc_auc_macro")
 HEADLINE_OF_POSITIVE = ("frame_auc", "average_precision", "f1")
-VERSION_DIGITS = 12  # of the model's digest: what predictions and the report call it
 
 
 def main(recipe: Recipe) -> None:
@@ -31,7 +31,7 @@ def main(recipe: Recipe) -> None:
     metrics = scores.measured(assets, catalog, threshold)
     pairs = curves.confused_pairs(curves.confusion_counts(assets, task), PAIRS)
     moments = chosen_moments(assets, pairs, recipe.evaluation.moments, recipe.evaluation.gap_s)
-    version = model.digest[:VERSION_DIGITS]
+    version = short_version(model.digest)
     content = Content(recipe, assets, metrics, moments, moment_pictures(recipe.name, assets, moments), version)
 
     atomic_json(folder / "metrics.json", metrics)

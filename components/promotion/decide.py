@@ -1,7 +1,7 @@
 """The decision: gates in, promoted or not and why out. Nothing here reads or writes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from components.core.errors import UsageError
@@ -45,19 +45,21 @@ def decide(
     champion: Champion | None,
     metric: Metric,
     slices: Mapping[tuple[str, str], set[str]] | None = None,
+    gaps: Sequence[str] = (),
 ) -> Decision:
     """Whether the challenger takes the champion's place.
 
-    It must pass the data checks and reach `gates.minimum` of `gates.metric`. Where there is a champion, the difference
-    between the two on the frames that both scored (`paired_bootstrap` with `metric`) must on average reach
-    `min_improvement`, and the lower end of its interval must not be below -`max_regression`. Nor may it be worse beyond
-    doubt, by more than `max_regression` on average, on any of the `slices`, {(dimension, name): assets}, of at least
-    SLICE_ASSETS assets. The champion's own model is equal to itself. `metric` is the function that `gates.metric`
-    names. Raises UsageError where `metrics` lacks it.
+    It must pass the data checks, have no `gaps` in its lineage, and reach `gates.minimum` of `gates.metric`. Where
+    there is a champion, the difference between the two on the frames that both scored (`paired_bootstrap` with
+    `metric`) must on average reach `min_improvement`, and the lower end of its interval must not be below
+    -`max_regression`. Nor may it be worse beyond doubt, by more than `max_regression` on average, on any of the
+    `slices`, {(dimension, name): assets}, of at least SLICE_ASSETS assets. The champion's own model is equal to itself.
+    `metric` is the function that `gates.metric` names. Raises UsageError where `metrics` lacks it.
     """
     if gates.metric not in metrics:
         raise UsageError(f"promotion.gates.metric: no metric {gates.metric!r}", nearest(gates.metric, list(metrics)))
     against = [f"the data check `{check}` failed" for check in failed_checks]
+    against += [f"its lineage has a gap: {gap}" for gap in gaps]
     in_favour = []
     (in_favour if _reaches(gates, metrics[gates.metric]) else against).append(_minimum(gates, metrics[gates.metric]))
     compared, difference = None, None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
-from components.core import tracking
+from components.core import lineage, tracking
 from components.core.errors import SightlineError
 from components.core.files import read_json, tree_sha256, value_sha256
 from components.core.recipe import Recipe
@@ -28,7 +28,9 @@ def promote(recipe: Recipe, data: Path) -> tuple[ModelVersion, Decision]:
     predictions = data / "evaluation" / "predictions"
     predictions_digest = tree_sha256(predictions)
     gates = recipe.promotion.gates
-    inputs = value_sha256([predictions_digest, metrics, failed, gates.model_dump(mode="json")])
+    traced = lineage.record(recipe, data, model.digest, tracking.origin())
+    gaps = lineage.gaps(traced)
+    inputs = value_sha256([predictions_digest, metrics, failed, gaps, gates.model_dump(mode="json")])
     name = recipe.registered_name
 
     champion = tracking.version_by_alias(name, tracking.CHAMPION)
@@ -39,8 +41,9 @@ def promote(recipe: Recipe, data: Path) -> tuple[ModelVersion, Decision]:
         against, decision = stored[1:]
     else:
         rival = champion and _champion(recipe, champion)
-        against, decision = champion_digest, _decide(recipe, model, metrics, failed, predictions, rival)
+        against, decision = champion_digest, _decide(recipe, model, metrics, failed, gaps, predictions, rival)
     run = registry.training_run(recipe, model.digest, model.folder, predictions)
+    registry.keep_lineage(run, traced, lineage.assets(data))
     tags = {tracking.MODEL_DIGEST: model.digest, registry.PREDICTIONS_DIGEST: predictions_digest}
     version = registry.register(name, run, tags | registry.decision_tag(inputs, against, decision))
     registry.settle(name, version, decision)
@@ -48,7 +51,13 @@ def promote(recipe: Recipe, data: Path) -> tuple[ModelVersion, Decision]:
 
 
 def _decide(
-    recipe: Recipe, model: TrainedModel, metrics: dict, failed: list[str], predictions: Path, champion: Champion | None
+    recipe: Recipe,
+    model: TrainedModel,
+    metrics: dict,
+    failed: list[str],
+    gaps: list[str],
+    predictions: Path,
+    champion: Champion | None,
 ) -> Decision:
     task, gates = recipe.task, recipe.promotion.gates
     metric, table = gate_metric(gates.metric, task), read_table(predictions)
@@ -58,7 +67,7 @@ def _decide(
         raise SightlineError(
             f"{predictions} and {model.folder}: no {error} in them", "run the training and evaluation stages again"
         ) from None
-    return decide(gates, metrics, failed, scores, model.digest, champion, metric, slices)
+    return decide(gates, metrics, failed, scores, model.digest, champion, metric, slices, gaps)
 
 
 def _champion(recipe: Recipe, version: ModelVersion) -> Champion:

@@ -13,17 +13,20 @@ from pathlib import Path
 
 import mlflow
 import pyarrow as pa
+import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
-from components.core import paths, tracking
+from components.core import lineage, paths, tracking
 from components.core.errors import SightlineError
-from components.core.files import json_text, value_sha256
+from components.core.files import file_sha256, json_text, value_sha256
 from components.core.recipe import Recipe
 from components.core.tables import read_shard
+from components.promotion import trail
 from components.promotion.decide import Decision
+from components.tasks.classification.model import TENSORS
 
 PREDICTIONS_DIGEST = "sightline.predictions_digest"
 DECISION = "sightline.decision"
@@ -74,10 +77,14 @@ def evidence(version: ModelVersion) -> tuple[pa.Table | None, dict, str]:
 
 
 def training_run(recipe: Recipe, digest: str, model: Path, predictions: Path) -> str:
-    """Id of the run that holds the model. What the store has lost, or never had, is logged into it (or a new one)."""
+    """Id of the run that holds the model. What the store has lost, or never had, is logged into it (or a new one).
+
+    Raises SightlineError where the model that the store holds has other bytes than `digest` says.
+    """
     run = tracking.find_run(recipe.name, model_digest=digest)
     whole = run and _artifacts(run, MODEL_PATH) and _artifacts(run, EVALUATION_PATH)
     if whole:
+        _verify(run, digest)
         return run
     with tracking.run(recipe, "promotion", model_digest=digest) as run:
         if not _artifacts(run, MODEL_PATH):
@@ -85,6 +92,31 @@ def training_run(recipe: Recipe, digest: str, model: Path, predictions: Path) ->
         if not _artifacts(run, EVALUATION_PATH):
             mlflow.log_artifacts(str(predictions), f"{EVALUATION_PATH}/predictions")
     return run
+
+
+def _verify(run: str, digest: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = tracking.client().download_artifacts(run, f"{MODEL_PATH}/{TENSORS}", folder)
+        if file_sha256(file) != digest:
+            raise SightlineError(
+                f"MLflow run {run}: its {MODEL_PATH}/{TENSORS} is not the model that was trained ({digest[:12]})",
+                "see who changed it; remove the run's artifact `model`, and it is logged again",
+            )
+
+
+def keep_lineage(run: str, record: dict, assets: pa.Table) -> None:
+    """Logs the lineage of the run's model into it. A record without a gap stays: it is from when the model was made."""
+    file = f"{lineage.FOLDER}/{lineage.RECORD}"
+    if file in _artifacts(run, lineage.FOLDER):
+        with tempfile.TemporaryDirectory() as folder:
+            kept = json.loads(Path(tracking.client().download_artifacts(run, file, folder)).read_text())
+        if not lineage.gaps(kept) or lineage.gaps(record):
+            return
+    with tempfile.TemporaryDirectory() as folder:
+        pq.write_table(assets, Path(folder) / lineage.ASSETS)
+        Path(folder, lineage.RECORD).write_text(json_text(record))  # last: with it the lineage is whole
+        for name in (lineage.ASSETS, lineage.RECORD):
+            tracking.client().log_artifact(run, str(Path(folder) / name), lineage.FOLDER)
 
 
 def decision_tag(inputs: str, champion: str | None, decision: Decision) -> dict[str, str]:
@@ -121,7 +153,7 @@ def settle(name: str, version: ModelVersion, decision: Decision) -> None:
         return
     client.set_registered_model_alias(name, tracking.CHALLENGER, version.version)
     if decision.promoted:
-        client.set_registered_model_alias(name, tracking.CHAMPION, version.version)
+        trail.move(name, int(version.version), "promotion", " ".join(decision.reasons))
     client.set_model_version_tag(name, version.version, SETTLED, decided)
 
 

@@ -3,6 +3,7 @@
 import atexit
 import json
 import shutil
+import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -15,12 +16,14 @@ from mlflow import MlflowClient
 
 from components.core import tables
 from components.core.files import atomic_json, file_sha256
+from components.core.lineage import BEFORE, dvc_digest, short_version
 from components.core.media import encode_jpeg
 from components.core.recipe import Recipe, load_recipe
 from components.tasks.classification.metrics import frame_metrics
 from components.tasks.classification.model import TENSORS, new_head, save_model
 from components.tasks.featurizer import build_featurizer
 from components.tasks.parts import identity
+from tests.workspaces import catalog_row
 
 RECIPE = "toy"
 CLASSES = ("normal", "suspicious")
@@ -96,6 +99,8 @@ def write_evaluation(
     Assets are numbered from `first`; labels depend on asset and frame alone. Returns the frame AUC.
     """
     random = np.random.default_rng(seed)
+    model = data / "model" / TENSORS
+    version = short_version(file_sha256(model)) if model.is_file() else "x"
     rows, labels, scores = [], [], []
     for number in range(first, first + assets):
         for index in range(frames):
@@ -105,8 +110,8 @@ def write_evaluation(
             scores.append(score)
             rows.append({
                 "uri": "clip.mp4", "asset_id": f"{number:016x}", "frame_index": index, "pts": index, "timestamp_s": 0.0,
-                "label": CLASSES[label], "prediction": CLASSES[int(score >= 0.5)], "score": score, "model_version": "x",
-                "prob_normal": 1 - score, "prob_suspicious": score,
+                "label": CLASSES[label], "prediction": CLASSES[int(score >= 0.5)], "score": score,
+                "model_version": version, "prob_normal": 1 - score, "prob_suspicious": score,
             })  # fmt: skip
     folder = data / "evaluation" / "predictions"
     tables.write_shard(folder / "part-00000.parquet", rows, tables.predictions_schema(CLASSES))
@@ -115,6 +120,21 @@ def write_evaluation(
     atomic_json(data / "evaluation" / "metrics.json", metrics)
     atomic_json(data / "validation.json", {"success": True, "suites": {}})
     return metrics["frame_auc"]
+
+
+def write_lineage(root: Path, data: Path, assets: int = 10) -> None:
+    """What the stages before leave apart from tables that are looked into: a commit, a catalog, and dvc.lock."""
+    rows = [catalog_row(f"{number:016x}", "test") for number in range(assets)]
+    tables.write_shard(data / "catalog" / "part-00000.parquet", rows, tables.CATALOG)
+    model = {"path": f"data/{RECIPE}/model", "hash": "md5", "md5": dvc_digest(data / "model")}
+    stages = {
+        f"{stage}@{RECIPE}": {"cmd": "python", "outs": [model] if stage == "training" else []} for stage in BEFORE
+    }
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+    if not (root / ".git").is_dir():
+        git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
+        for command in (["init", "-q"], ["add", "params.yaml"], ["commit", "-qm", "toy"]):
+            subprocess.run([*git, *command], cwd=root, check=True)
 
 
 def read(path: Path) -> dict:

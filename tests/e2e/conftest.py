@@ -55,6 +55,13 @@ class Workspace:
         self.git("init", "-q")
         self.commit("start")
 
+    @classmethod
+    def at(cls, root: Path, recipe: str = RECIPE) -> "Workspace":
+        """The workspace that is at `root` already."""
+        workspace = cls.__new__(cls)
+        workspace.root, workspace.recipe = root, recipe
+        return workspace
+
     def keep_only(self) -> None:
         """Takes the other recipes out of params.yaml: `dvc repro` would run them all."""
         file = self.root / "params.yaml"

@@ -21,7 +21,7 @@ import yaml
 from mlflow import MlflowClient
 
 from components.core.media import encode_jpeg
-from tests.e2e.conftest import RECIPE, Workspace
+from tests.e2e.conftest import RECIPE, Workspace, served
 
 pytestmark = pytest.mark.slow
 STAGES = "ingest frames features validation tuning training evaluation promotion deployment".split()
@@ -55,6 +55,35 @@ def test_second_run_does_nothing_and_says_so(flowed):
     repro = flowed.dvc("repro")
     assert all(f"'{stage}@{RECIPE}' didn't change, skipping" in repro.stdout for stage in STAGES[1:])
     assert flowed.outputs() == before
+
+
+def test_the_champion_can_be_traced_to_every_source_file(flowed):
+    found = json.loads(flowed.sightline("lineage", RECIPE, "--json").stdout)
+    lock = yaml.safe_load((flowed.root / "dvc.lock").read_text())["stages"]
+    assert found["prefect_flow_run"] == json.loads(flowed.ran.stdout)["flow_run"]
+    assert found["stages"]["training"]["outs"] == lock[f"training@{RECIPE}"]["outs"]
+    catalog = pq.read_table(flowed.root / "data" / RECIPE / "catalog").to_pylist()
+    assert {one["sha256"]: one["split"] for one in found["assets"]} == {row["sha256"]: row["split"] for row in catalog}
+    row = pq.read_table(flowed.root / "data" / RECIPE / "evaluation" / "predictions").to_pylist()[7]
+    asked = ["--prediction", row["uri"], "--frame", str(row["frame_index"])]
+    found = json.loads(flowed.sightline("lineage", RECIPE, *asked, "--json").stdout)
+    assert found["source"]["bytes"] == "same" and found["version"] == 1 and len(found["assets"]) == 1
+    found = json.loads(flowed.sightline("lineage", RECIPE, "--source", found["source"]["file"], "--json").stdout)
+    assert [(one["version"], one["split"]) for one in found["versions"]] == [(1, "test")]
+
+
+def test_a_fresh_clone_that_pulls_serves_the_champion(flowed, tmp_path):
+    remote = ["env", f"XDG_DATA_HOME={tmp_path / 'home'}", sys.executable, "-m", "flows.cli"]
+    flowed.run(*remote, "push", RECIPE)
+    root = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(flowed.root), str(root)], check=True)
+    clone = Workspace.at(root)
+    assert "version 1 is here to be served" in clone.run(*remote, "pull", RECIPE).stdout
+    assert not (root / "data" / RECIPE / "frames").exists(), "only what a service needs was brought"
+    with served(clone) as url:
+        picture = encode_jpeg(np.zeros((240, 320, 3), np.uint8), 90)
+        reply = httpx.post(f"{url}/v1/predict", files={"picture": picture}, timeout=30)
+        assert reply.json()["model"]["version"] == 1
 
 
 def test_metrics_and_plots_are_shown(flowed):
@@ -94,6 +123,15 @@ def test_service_follows_the_registrys_champion(flowed):
         assert _served(port, now, 60) == now
         registry.set_registered_model_alias(RECIPE, "champion", str(other))
         assert _served(port, other, 30) == other
+        flowed.sightline("promote", RECIPE, "--version", str(now), "--override", "a test")
+        assert _served(port, now, 30) == now
+        flowed.sightline("promote", RECIPE, "--version", str(other), "--override", "a test")
+        flowed.sightline("rollback", RECIPE, "--reason", "a test")
+        began = time.monotonic()
+        assert _served(port, now, 30) == now
+        assert time.monotonic() - began < 10, "the service follows within seconds"
+        moved = json.loads(flowed.sightline("history", RECIPE, "--json").stdout)
+        assert [move["by"] for move in moved[-3:]] == ["promote", "promote", "rollback"]
     finally:
         registry.set_registered_model_alias(RECIPE, "champion", str(now))
         service.terminate()

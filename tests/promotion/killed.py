@@ -21,6 +21,8 @@ from tests.deployment.making import RECIPE
 WRITES = [
     (MlflowClient, "create_run"),
     (registry.mlflow, "log_artifacts"),
+    (MlflowClient, "log_artifact"),
+    (MlflowClient, "set_registered_model_tag"),
     (MlflowClient, "create_registered_model"),
     (MlflowClient, "create_model_version"),
     (MlflowClient, "set_registered_model_alias"),

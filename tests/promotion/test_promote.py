@@ -15,29 +15,11 @@ from components.core.errors import SightlineError
 from components.core.files import file_sha256
 from components.core.recipe import Recipe
 from components.promotion import __main__ as stage
-from components.promotion import compare, registry
+from components.promotion import registry
 from tests.deployment import making
+from tests.promotion.conftest import enter
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "RESAMPLES", 50)
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    enter(tmp_path, monkeypatch)
-    making.give_store(tmp_path)
-    return tmp_path
-
-
-def enter(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(root))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    root.mkdir(exist_ok=True)
-    monkeypatch.chdir(root)
 
 
 def make(root: Path, seed: int, skill: float, **gates) -> tuple[Recipe, Path, str]:
@@ -46,6 +28,7 @@ def make(root: Path, seed: int, skill: float, **gates) -> tuple[Recipe, Path, st
     data = root / "data" / making.RECIPE
     digest = making.write_model(data, recipe, seed)
     making.write_evaluation(data, skill, seed)
+    making.write_lineage(root, data)
     return recipe, data, digest
 
 
@@ -106,6 +89,18 @@ def test_the_training_run_is_used_where_it_is_there(root):
     stage.main(recipe)
     assert tracking.version_by_alias("toy", "champion").run_id == run
     assert registry.evidence(tracking.version_by_alias("toy", "champion"))[0].num_rows == 200
+
+
+def test_a_model_that_was_changed_in_the_store_is_not_registered(root):
+    recipe, data, digest = make(root, 1, 1.0)
+    with tracking.run(recipe, "training", model_digest=digest):
+        tracking.mlflow.log_artifacts(str(data / "model"), "model")
+        tracking.mlflow.log_artifacts(str(data / "evaluation" / "predictions"), "evaluation/predictions")
+    (stored,) = (root / ".sightline/mlflow/artifacts").rglob("head.safetensors")
+    stored.write_bytes(stored.read_bytes() + b"x")
+    with pytest.raises(SightlineError, match="is not the model that was trained"):
+        stage.main(recipe)
+    assert tracking.version_by_alias("toy", "champion") is None
 
 
 def test_again_is_the_same_decision_and_no_second_version(root):
@@ -194,7 +189,7 @@ def children(order: dict) -> list:
 
 
 # How many writes there are, and after how many of them to kill: without a run in the store, the second has all kinds.
-WRITES = {"first": (6, (1, 2, 3, 6)), "second": (9, range(10))}
+WRITES = {"first": (9, (1, 2, 4, 6, 9)), "second": (12, range(13))}
 
 
 @pytest.mark.slow
@@ -242,6 +237,7 @@ def test_promotions_at_the_same_time(root):
         folder = root / f"data-{len(together)}"
         making.write_model(folder, recipe, seed)
         making.write_evaluation(folder, 1.0, seed)
+        making.write_lineage(root, folder)  # dvc.lock names the last one's model: only of that is there no gap
         together.append([str(root), str(folder)])
     assert children({"together": together}) == [0, 0, 0, 0]
     found = state()
