@@ -35,6 +35,10 @@ class ServedModel:
         batch = np.stack([self.prepare(picture)[None] for picture in pictures])  # (B, 1, height, width, 3)
         return self._session.run(["probabilities"], {"frames": batch})[0][:, 0]
 
+    def sequence(self, frames: list[np.ndarray]) -> np.ndarray:
+        """Probabilities, (T, C) float32, of T neighbouring frames of one source, each as `prepare` gives it."""
+        return self._session.run(["probabilities"], {"frames": np.stack(frames)[None]})[0][0]
+
     def called(self, probabilities: np.ndarray) -> list[dict]:
         """For each row of (B, C) probabilities: prediction (class), score, probabilities.
 

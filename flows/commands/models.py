@@ -30,6 +30,18 @@ def serve(
     os.execv(command[0], command)  # signals reach the service itself
 
 
+@app.command(epilog="Example: sightline predict suspicious footage/new -o scores")
+def predict(
+    recipe: Recipe,
+    footage: Annotated[list[str], typer.Argument(metavar="PATH...", help="Videos, pictures, or folders of them.")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="Where the tables go.")],
+    as_json: Json = False,
+) -> None:
+    """Score footage with the champion: a table of scores, and the moments to look at first."""
+    options = ["--recipe", recipe, "--output", output, *(["--json"] if as_json else [])]
+    component("components.serving.batch", *options, "--", *footage)
+
+
 @app.command(epilog='Example: sightline promote suspicious --version 4 --override "the new camera matters more"')
 def promote(
     recipe: Recipe,

@@ -72,6 +72,17 @@ def test_the_champion_can_be_traced_to_every_source_file(flowed):
     assert [(one["version"], one["split"]) for one in found["versions"]] == [(1, "test")]
 
 
+def test_footage_is_scored_in_batch_as_the_evaluation_scored_it(flowed, tmp_path):
+    evaluated = pq.read_table(flowed.root / "data" / RECIPE / "evaluation" / "predictions").to_pylist()
+    files = sorted({str(flowed.root / row["uri"]) for row in evaluated})
+    told = json.loads(flowed.sightline("predict", RECIPE, "-o", str(tmp_path / "out"), "--json", *files).stdout)
+    assert told["files"] == 4 and told["quarantined"] == 0 and told["frames"] == len(evaluated)
+    scored = pq.read_table(tmp_path / "out" / "predictions").to_pylist()
+    now = {(row["asset_id"], row["frame_index"]): row["score"] for row in scored}
+    apart = [abs(row["score"] - now[row["asset_id"], row["frame_index"]]) for row in evaluated]
+    assert np.mean(apart) < 0.02 and np.max(apart) < 0.2, "the frames table's JPEGs lie between"
+
+
 def test_a_fresh_clone_that_pulls_serves_the_champion(flowed, tmp_path):
     remote = ["env", f"XDG_DATA_HOME={tmp_path / 'home'}", sys.executable, "-m", "flows.cli"]
     flowed.run(*remote, "push", RECIPE)
