@@ -7,15 +7,19 @@ lineage/assets.parquet   each asset that the model was trained, tuned or judged 
 import hashlib
 import json
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import yaml
+from mlflow.entities.model_registry import ModelVersion
 
-from components.core import paths
+from components.core import paths, tracking
+from components.core.errors import SightlineError
 from components.core.files import tree_sha256
 from components.core.recipe import Recipe
 from components.core.tables import read_table
@@ -55,6 +59,20 @@ def assets(data: Path) -> pa.Table:
     """The usable assets of the catalog in `data`: asset_id, uri, sha256 of the bytes, split."""
     catalog = read_table(data / "catalog", [*COLUMNS, "status"])
     return catalog.filter(pc.equal(catalog["status"], "ok")).select(COLUMNS)
+
+
+def kept(version: ModelVersion) -> tuple[dict[str, Any], list[dict]]:
+    """(the record, the assets) that a version's run holds. Raises SightlineError where it holds none."""
+    client, names = tracking.client(), [f"{FOLDER}/{name}" for name in (RECORD, ASSETS)]
+    there = {entry.path for entry in client.list_artifacts(version.run_id, FOLDER)} if version.run_id else set()
+    if not there.issuperset(names):
+        raise SightlineError(
+            f"{version.name} version {version.version}: no lineage was kept with it",
+            "it was registered without the promotion stage: run that for its model",
+        )
+    with tempfile.TemporaryDirectory() as local:
+        found, table = (client.download_artifacts(version.run_id, name, local) for name in names)
+        return json.loads(Path(found).read_text()), pq.read_table(table).to_pylist()
 
 
 def gaps(found: dict[str, Any]) -> list[str]:

@@ -1,7 +1,5 @@
 """What the registry and the tables say of where a model came from, and of which models saw a file."""
 
-import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ def of_version(recipe: Recipe, number: int | None = None) -> dict[str, Any]:
     Raises UsageError where there is no such version, SightlineError where no lineage was kept with it.
     """
     version = _version(recipe, number)
-    record, assets = _kept(version)
+    record, assets = lineage.kept(version)
     aliases = tracking.client().get_registered_model(recipe.registered_name).aliases
     return {
         "model": recipe.registered_name,
@@ -68,7 +66,7 @@ def of_source(recipe: Recipe, source: str) -> dict[str, Any]:
     found = tracking.client().search_model_versions(f"name = '{recipe.registered_name}'")
     for version in sorted(found, key=lambda one: int(one.version)):
         try:
-            record, assets = _kept(version)
+            record, assets = lineage.kept(version)
         except SightlineError:
             continue  # a version that somebody else registered
         for one in assets:
@@ -101,18 +99,3 @@ def _predicting(recipe: Recipe, said: str) -> ModelVersion:
         if version.tags.get(tracking.MODEL_DIGEST, "").startswith(said):
             return version
     raise SightlineError(f"{recipe.registered_name}: no version has the model {said}", "run the promotion stage")
-
-
-def _kept(version: ModelVersion) -> tuple[dict[str, Any], list[dict]]:
-    """(the record, the assets) that a version's run holds."""
-    client, folder = tracking.client(), lineage.FOLDER
-    names = [f"{folder}/{name}" for name in (lineage.RECORD, lineage.ASSETS)]
-    there = {entry.path for entry in client.list_artifacts(version.run_id, folder)} if version.run_id else set()
-    if not there.issuperset(names):
-        raise SightlineError(
-            f"{version.name} version {version.version}: no lineage was kept with it",
-            "it was registered without the promotion stage: run that for its model",
-        )
-    with tempfile.TemporaryDirectory() as local:
-        record, assets = (client.download_artifacts(version.run_id, name, local) for name in names)
-        return json.loads(Path(record).read_text()), pq.read_table(assets).to_pylist()
