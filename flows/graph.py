@@ -36,8 +36,9 @@ class StageNode:
         return self.name.partition("@")[0]
 
 
-def read_graph(recipe: str, from_stage: str | None = None) -> list[StageNode]:
-    """The recipe's stages in an order in which they can run; with `from_stage`, that one and what follows from it.
+def read_graph(recipe: str, from_stage: str | None = None, until_stage: str | None = None) -> list[StageNode]:
+    """The recipe's stages in an order in which they can run; with `from_stage`, that one and what follows from it, with
+    `until_stage` that one and what it follows from.
 
     Upstream names outside the selection are left out: such stages count as done. Raises UsageError for a recipe or
     stage that dvc.yaml does not have, naming the nearest.
@@ -59,13 +60,14 @@ def read_graph(recipe: str, from_stage: str | None = None) -> list[StageNode]:
     forward = nx.DiGraph()
     forward.add_nodes_from(mine)
     forward.add_edges_from((up, name) for name, ups in edges.items() for up in ups if up in mine)
-    if from_stage is not None:
-        start = f"{from_stage.partition('@')[0]}@{recipe}"
-        if start not in mine:
-            raise UsageError(
-                f"recipe {recipe} has no stage {from_stage!r}", nearest(from_stage, [n.partition("@")[0] for n in mine])
-            )
-        forward = forward.subgraph({start} | nx.descendants(forward, start))
+    for stage, along in ((from_stage, nx.descendants), (until_stage, nx.ancestors)):
+        if stage is None:
+            continue
+        end = f"{stage.partition('@')[0]}@{recipe}"
+        if end not in mine:
+            known = [name.partition("@")[0] for name in mine]
+            raise UsageError(f"recipe {recipe} has no stage {stage!r}", nearest(stage, known))
+        forward = forward.subgraph({end} | (along(forward, end) if end in forward else set()))
     order = nx.lexicographical_topological_sort(forward, key=position.__getitem__)
     return [_node(mine[name], sorted(forward.predecessors(name), key=position.__getitem__)) for name in order]
 

@@ -178,11 +178,12 @@ def several(
 def training(
     recipe: str,
     from_stage: str | None = None,
+    until_stage: str | None = None,
     runner: str = "local",
     force: bool = False,
     stage_timeout_s: float | None = None,
 ) -> State:
-    """Brings every stage of `recipe` up to date, from its source to its bundle, or from `from_stage` on.
+    """Brings every stage of `recipe` up to date, or those from `from_stage` on, or those until `until_stage`.
 
     `runner`: who executes the stages' commands, local | docker | kubernetes (flows/stages.yaml may say otherwise for
     one). `force` runs stages that did not change; `stage_timeout_s` ends a stage that takes longer. The flow run fails
@@ -192,7 +193,7 @@ def training(
     _rows.pop(recipe, None)
     try:
         load_recipe(recipe)
-        nodes = read_graph(recipe, from_stage)
+        nodes = read_graph(recipe, from_stage, until_stage)
     except SightlineError as error:
         log.error(str(error))
         return _failed(error)

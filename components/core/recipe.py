@@ -291,8 +291,17 @@ class Deployment(Section):
     parity: float = Field(1e-4, gt=0)
 
 
+class Monitoring(Section):
+    """`alpha`: the chance of any false alarm in one check for drift. A check that finds drift has the recipe retrained,
+    at most every `cooldown_h` hours and `per_day` times in 24 hours."""
+
+    alpha: float = Field(0.001, gt=0, lt=1)
+    cooldown_h: float = Field(6.0, ge=0)
+    per_day: PositiveInt = 2
+
+
 class Recipe(Section):
-    """One learning problem from its source to its service. Field by field, the sections of the nine stages."""
+    """One learning problem from its source to its service: a section for each of the nine stages, and monitoring."""
 
     name: str
     task: Task
@@ -306,6 +315,7 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     promotion: Promotion = Promotion()
     deployment: Deployment = Deployment()
+    monitoring: Monitoring = Monitoring()
 
     @model_validator(mode="after")
     def _tuned_have_a_range(self):

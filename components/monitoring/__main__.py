@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.core import lineage, paths, tracking
 from components.core.errors import SightlineError
-from components.core.files import json_text
+from components.core.files import json_text, value_sha256
 from components.core.recipe import Recipe, load_recipe
 from components.core.stage import guarded
 from components.core.tables import read_table
@@ -18,8 +18,9 @@ from components.monitoring.footage import figures, mean_scores
 EXAMPLE = "example: python -m components.monitoring --recipe suspicious --alpha .01"
 
 
-def drift(recipe: Recipe, alpha: float, scores: Path | None = None) -> Report:
-    """The footage that the tables have and the champion never saw, against that which it was trained and judged on.
+def drift(recipe: Recipe, alpha: float, scores: Path | None = None) -> tuple[Report, str]:
+    """(the tests, a digest of which assets are new): the footage that the tables have and the champion never saw,
+    against that which it was trained and judged on.
 
     `scores`: a table of the champion's predictions on new footage, compared with those of the evaluation. Raises
     SightlineError where there is no champion, or no lineage of it.
@@ -36,24 +37,26 @@ def drift(recipe: Recipe, alpha: float, scores: Path | None = None) -> Report:
     if scores is not None:
         then["score"] = mean_scores(data / "evaluation" / "predictions")
         now["score"] = mean_scores(scores)
-    return compare(then, now, alpha)
+    return compare(then, now, alpha), value_sha256(sorted(present - seen))
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m components.monitoring", description=__doc__, epilog=EXAMPLE)
     parser.add_argument("--recipe", required=True, metavar="NAME", help="a recipe that has a champion")
-    parser.add_argument("--alpha", type=float, default=0.001, help="chance of any false alarm in one check (.001)")
+    parser.add_argument("--alpha", type=float, help="chance of any false alarm in one check (the recipe's)")
     parser.add_argument("--scores", metavar="DIR", help="predictions on new footage, of `sightline predict`")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args(argv)
-    if not 0 < arguments.alpha < 1:
+    if arguments.alpha is not None and not 0 < arguments.alpha < 1:
         parser.error("--alpha must be between 0 and 1")
 
     def act() -> None:
         scores = Path(arguments.scores).resolve() if arguments.scores else None
         os.chdir(paths.workspace())
-        found = drift(load_recipe(arguments.recipe), arguments.alpha, scores)
-        print(json_text(asdict(found) | {"drifted": found.drifted}) if arguments.json else _in_words(found), end="")
+        recipe = load_recipe(arguments.recipe)
+        found, footage = drift(recipe, arguments.alpha or recipe.monitoring.alpha, scores)
+        body = asdict(found) | {"drifted": found.drifted, "footage": footage}
+        print(json_text(body) if arguments.json else _in_words(found), end="")
 
     return guarded(act, label=f"drift@{arguments.recipe}")
 

@@ -91,13 +91,13 @@ def lineage(
 @app.command(epilog="Example: sightline drift suspicious --scores scores/predictions")
 def drift(
     recipe: Recipe,
-    alpha: Annotated[float, typer.Option(help="Chance of any false alarm in one check.")] = 0.001,
+    alpha: Annotated[float | None, typer.Option(help="Chance of any false alarm in one check.")] = None,
     scores: Annotated[str | None, typer.Option(metavar="DIR", help="Predictions on new footage.")] = None,
     as_json: Json = False,
 ) -> None:
     """Is new footage in the tables still like what the champion was trained and judged on?"""
-    options = ["--recipe", recipe, f"--alpha={alpha}", *([f"--scores={scores}"] if scores else [])]
-    component("components.monitoring", *options, *(["--json"] if as_json else []))
+    given = [f"--{name}={value}" for name, value in {"alpha": alpha, "scores": scores}.items() if value is not None]
+    component("components.monitoring", "--recipe", recipe, *given, *(["--json"] if as_json else []))
 
 
 def _by_hand(what: str, recipe: str, options: dict[str, object], as_json: bool) -> None:
