@@ -28,7 +28,7 @@ from mlflow.protos.databricks_pb2 import (  # noqa: E402
 )
 
 from components.core import paths  # noqa: E402
-from components.core.errors import SightlineError, TransientError  # noqa: E402
+from components.core.errors import SightlineError, TransientError, UsageError  # noqa: E402
 from components.core.recipe import Recipe  # noqa: E402
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -133,6 +133,16 @@ def version_by_alias(model: str, alias: str) -> ModelVersion | None:
         if error.error_code in ABSENT:
             return None
         raise  # a store that does not answer must not look like a model without a champion
+
+
+def version_by_number(model: str, number: int) -> ModelVersion:
+    """The registry's version of this number. Raises UsageError where there is none."""
+    try:
+        return client().get_model_version(model, str(number))
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        raise UsageError(f"{model} has no version {number}", "see `sightline history`, or MLflow's own page") from None
 
 
 def version_by_digest(model: str, digest: str) -> ModelVersion | None:

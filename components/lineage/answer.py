@@ -5,7 +5,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from components.core import lineage, paths, tracking
 from components.core.errors import SightlineError, UsageError
@@ -78,17 +77,12 @@ def of_source(recipe: Recipe, source: str) -> dict[str, Any]:
 
 def _version(recipe: Recipe, number: int | None) -> ModelVersion:
     name = recipe.registered_name
-    if number is None:
-        champion = tracking.version_by_alias(name, tracking.CHAMPION)
-        if champion is None:
-            raise SightlineError(f"{name}: there is no champion", f"sightline run {recipe.name}, or name a version")
-        return champion
-    try:
-        return tracking.client().get_model_version(name, str(number))
-    except MlflowException as error:
-        if error.error_code not in tracking.ABSENT:
-            raise
-        raise UsageError(f"{name} has no version {number}", "see `sightline history`, or MLflow's own page") from None
+    if number is not None:
+        return tracking.version_by_number(name, number)
+    champion = tracking.version_by_alias(name, tracking.CHAMPION)
+    if champion is None:
+        raise SightlineError(f"{name}: there is no champion", f"sightline run {recipe.name}, or name a version")
+    return champion
 
 
 def _predicting(recipe: Recipe, said: str) -> ModelVersion:

@@ -6,11 +6,10 @@ import sys
 from dataclasses import asdict
 
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from components.core import paths, tracking
 from components.core.bundle import read_bundle
-from components.core.errors import SightlineError, UsageError
+from components.core.errors import SightlineError
 from components.core.files import json_text
 from components.core.recipe import Recipe, load_recipe
 from components.core.stage import guarded
@@ -75,13 +74,8 @@ def before(made: list[trail.Move], present: int | None) -> int | None:
 
 
 def _version(name: str, number: int | None) -> ModelVersion:
-    try:
-        if number is not None:
-            return tracking.client().get_model_version(name, str(number))
-    except MlflowException as error:
-        if error.error_code not in tracking.ABSENT:
-            raise
-        raise UsageError(f"{name} has no version {number}", "see `sightline history`, or MLflow's own page") from None
+    if number is not None:
+        return tracking.version_by_number(name, number)
     challenger = tracking.version_by_alias(name, tracking.CHALLENGER)
     if challenger is None:
         raise SightlineError(f"{name}: there is no challenger", "run the training flow first")

@@ -1,8 +1,6 @@
 """Stages as containers on a real Docker engine; skipped where none answers or the base image cannot be had."""
 
 import os
-import threading
-import time
 
 import docker
 import pytest
@@ -85,23 +83,8 @@ def test_the_exit_code_and_the_words_are_the_stages(nodes, root):
 
 def test_stopping_ends_the_container(engine, nodes, root):
     toy.plan(root, ingest=["sleep 100"])
-    stages, raised = Stages(), []
-
-    def work():
-        try:
-            run(nodes["ingest"], stages)
-        except Stopped as stopped:
-            raised.append(stopped)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    deadline = time.monotonic() + 60
-    while not toy.attempts(root, "ingest"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    stages.stop()
-    thread.join(60)
-    assert raised and gone(engine, "ingest@toy")
+    assert isinstance(toy.stopped(root, nodes["ingest"], run), Stopped)
+    assert gone(engine, "ingest@toy")
 
 
 def test_what_a_killed_flow_left_is_removed_first(engine, nodes, root):

@@ -1,7 +1,6 @@
 """Stages as Kubernetes Jobs: the manifest against the API's own schema, and a run over the API's protocol."""
 
 import os
-import threading
 import time
 
 import kubernetes_validate
@@ -104,23 +103,8 @@ def test_no_cluster_may_pass(nodes, monkeypatch, tmp_path):
 
 def test_stopping_deletes_the_job(api, nodes, root):
     toy.plan(root, ingest=["sleep 60"])
-    stages, raised = Stages(), []
-
-    def work():
-        try:
-            run(nodes["ingest"], stages)
-        except Stopped as stopped:
-            raised.append(stopped)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    deadline = time.monotonic() + 30
-    while not toy.attempts(root, "ingest"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    stages.stop()
-    thread.join(30)
-    assert raised and not api.jobs
+    assert isinstance(toy.stopped(root, nodes["ingest"], run), Stopped)
+    assert not api.jobs
     pid = int(toy.attempts(root, "ingest")[0].split()[0])
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

@@ -6,6 +6,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import yaml
@@ -120,6 +122,30 @@ def popen(root: Path, *arguments: str, **env: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "flows.cli", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=root, env=environment(root, **env), **pipes)
+
+
+def stopped(root: Path, node, run) -> BaseException | None:
+    """What `run(node, stages)` raised, whose stages were stopped as soon as the stage worked."""
+    from flows.runners.local import Stages
+
+    stages, raised = Stages(), []
+
+    def work() -> None:
+        try:
+            run(node, stages)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not attempts(root, node.stage):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    stages.stop()
+    thread.join(60)
+    assert not thread.is_alive()
+    return raised[0] if raised else None
 
 
 def lock(root: Path) -> dict:
