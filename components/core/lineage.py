@@ -63,15 +63,22 @@ def assets(data: Path) -> pa.Table:
 
 def kept(version: ModelVersion) -> tuple[dict[str, Any], list[dict]]:
     """(the record, the assets) that a version's run holds. Raises SightlineError where it holds none."""
-    client, names = tracking.client(), [f"{FOLDER}/{name}" for name in (RECORD, ASSETS)]
-    there = {entry.path for entry in client.list_artifacts(version.run_id, FOLDER)} if version.run_id else set()
-    if not there.issuperset(names):
+    found = stored(version.run_id) if version.run_id else None
+    if found is None:
         raise SightlineError(
             f"{version.name} version {version.version}: no lineage was kept with it",
             "it was registered without the promotion stage: run that for its model",
         )
+    return found
+
+
+def stored(run: str) -> tuple[dict[str, Any], list[dict]] | None:
+    """(the record, the assets) that a run holds; None where it does not hold both."""
+    client, names = tracking.client(), [f"{FOLDER}/{name}" for name in (RECORD, ASSETS)]
+    if not {entry.path for entry in client.list_artifacts(run, FOLDER)}.issuperset(names):
+        return None
     with tempfile.TemporaryDirectory() as local:
-        found, table = (client.download_artifacts(version.run_id, name, local) for name in names)
+        found, table = (client.download_artifacts(run, name, local) for name in names)
         return json.loads(Path(found).read_text()), pq.read_table(table).to_pylist()
 
 
@@ -94,10 +101,10 @@ def gaps(found: dict[str, Any]) -> list[str]:
 
 def dvc_digest(folder: Path) -> str:
     """DVC's own digest of a folder: the MD5 of its sorted list of files with theirs."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
     listed = [
         {"md5": hashlib.md5(file.read_bytes()).hexdigest(), "relpath": file.relative_to(folder).as_posix()}
-        for file in files
+        for file in folder.rglob("*")
+        if file.is_file()
     ]
     listed.sort(key=lambda entry: entry["relpath"])
     return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"

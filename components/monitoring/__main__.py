@@ -11,7 +11,6 @@ from components.core.errors import SightlineError
 from components.core.files import json_text, value_sha256
 from components.core.recipe import Recipe, load_recipe
 from components.core.stage import guarded
-from components.core.tables import read_table
 from components.monitoring.drift import Report, compare
 from components.monitoring.footage import figures, mean_scores
 
@@ -31,9 +30,8 @@ def drift(recipe: Recipe, alpha: float, scores: Path | None = None) -> tuple[Rep
             raise SightlineError(f"{recipe.registered_name}: there is no champion", f"sightline run {recipe.name}")
         seen = {asset["asset_id"] for asset in lineage.kept(champion)[1]}
     data = paths.data(recipe.name)
-    rows = read_table(data / "catalog", ["asset_id", "status"]).to_pylist()
-    present = {row["asset_id"] for row in rows if row["status"] == "ok"}
-    then, now = figures(data, present & seen), figures(data, present - seen)
+    present = set(lineage.assets(data)["asset_id"].to_pylist())
+    then, now = figures(data, present & seen, present - seen)
     if scores is not None:
         then["score"] = mean_scores(data / "evaluation" / "predictions")
         now["score"] = mean_scores(scores)

@@ -11,20 +11,24 @@ from components.core.tables import read_table
 FIGURES = ("brightness", "contrast", "sharpness", "saturation")
 
 
-def figures(data: Path, assets: Collection[str]) -> dict[str, np.ndarray]:
-    """Of these assets of the tables in `data`, sorted by id: FIGURES, `pixels` (log2 of width x height), each (N,)
-    float64, and `embedding` (N, D), the mean of an asset's vectors; not a number where a table has nothing of it.
+def figures(data: Path, *groups: Collection[str]) -> list[dict[str, np.ndarray]]:
+    """Of each group of assets of the tables in `data`, sorted by id: FIGURES, `pixels` (log2 of width x height), each
+    (N,) float64, and `embedding` (N, D), the mean of an asset's vectors; not a number where a table has nothing of it.
     """
+    wanted = set().union(*groups)
     rows = read_table(data / "catalog", ["asset_id", "width", "height", *FIGURES]).to_pylist()
-    known = {row["asset_id"]: row for row in rows if row["asset_id"] in assets}
-    order = sorted(known)
-    found = {name: np.array([known[one][name] for one in order], np.float64) for name in FIGURES}
-    areas = [(known[one]["width"] or 0) * (known[one]["height"] or 0) for one in order]
-    found["pixels"] = np.array([np.log2(area) if area else np.nan for area in areas])
+    known = {row["asset_id"]: row for row in rows if row["asset_id"] in wanted}
     means = embeddings(data / "features", known)
-    if means:
+    return [_of_group([known[asset] for asset in sorted(group) if asset in known], means) for group in groups]
+
+
+def _of_group(rows: list[dict], means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    found = {name: np.array([row[name] for row in rows], np.float64) for name in FIGURES}
+    areas = [(row["width"] or 0) * (row["height"] or 0) for row in rows]
+    found["pixels"] = np.array([np.log2(area) if area else np.nan for area in areas])
+    if means and rows:
         nothing = np.full(len(next(iter(means.values()))), np.nan)
-        found["embedding"] = np.stack([means.get(one, nothing) for one in order])
+        found["embedding"] = np.stack([means.get(row["asset_id"], nothing) for row in rows])
     return found
 
 
@@ -44,10 +48,9 @@ def embeddings(table: Path, assets: Collection[str]) -> dict[str, np.ndarray]:
     return {asset: total / counts[asset] for asset, total in sums.items()}
 
 
-def mean_scores(table: Path, assets: Collection[str] | None = None) -> np.ndarray:
-    """The mean score of each asset (of these, or of all) in a table of predictions, (N,) float64."""
+def mean_scores(table: Path) -> np.ndarray:
+    """The mean score of each asset in a table of predictions, (N,) float64."""
     scores: dict[str, list[float]] = {}
     for row in read_table(table, ["asset_id", "score"]).to_pylist():
-        if assets is None or row["asset_id"] in assets:
-            scores.setdefault(row["asset_id"], []).append(row["score"])
+        scores.setdefault(row["asset_id"], []).append(row["score"])
     return np.array([np.mean(scores[asset]) for asset in sorted(scores)], np.float64)

@@ -48,7 +48,9 @@ def rollback(recipe: Recipe, number: int | None = None, reason: str = "") -> tup
     name = recipe.registered_name
     with tracking.explained(), registry.locked(name):
         present = tracking.version_by_alias(name, tracking.CHAMPION)
-        chosen = number or before(trail.moves(name), present and int(present.version))
+        chosen = number
+        if chosen is None:
+            chosen = before(trail.moves(name), present and int(present.version))
         if chosen is None:
             raise SightlineError(f"{name}: there was no champion before the present one", "name one with --version")
         _version(name, chosen)

@@ -106,12 +106,9 @@ def _verify(run: str, digest: str) -> None:
 
 def keep_lineage(run: str, record: dict, assets: pa.Table) -> None:
     """Logs the lineage of the run's model into it. A record without a gap stays: it is from when the model was made."""
-    file = f"{lineage.FOLDER}/{lineage.RECORD}"
-    if file in _artifacts(run, lineage.FOLDER):
-        with tempfile.TemporaryDirectory() as folder:
-            kept = json.loads(Path(tracking.client().download_artifacts(run, file, folder)).read_text())
-        if not lineage.gaps(kept) or lineage.gaps(record):
-            return
+    known = lineage.stored(run)
+    if known and (not lineage.gaps(known[0]) or lineage.gaps(record)):
+        return
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(assets, Path(folder) / lineage.ASSETS)
         Path(folder, lineage.RECORD).write_text(json_text(record))  # last: with it the lineage is whole

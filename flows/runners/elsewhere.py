@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from components.core import paths
-from components.core.errors import SightlineError, UsageError
+from components.core.errors import UsageError
 from components.core.files import atomic_path, value_sha256
 from components.core.stage import guarded
 from flows.needs import needs
@@ -87,7 +87,4 @@ def container_name(stage: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SightlineError as error:  # raised outside of `guarded` only where the workspace itself cannot be found
-        sys.exit(f"{error}")
+    sys.exit(main())

@@ -100,7 +100,7 @@ def test_without_a_champion_there_is_nothing_to_compare_with(tmp_path, monkeypat
 
 def test_figures_of_an_asset(root):
     data = paths.data("toy")
-    found = figures(data, {f"{3:016x}", f"{1:016x}", "unknown"})
+    (found,) = figures(data, {f"{3:016x}", f"{1:016x}", "unknown"})
     assert found["brightness"].shape == (2,) and found["embedding"].shape == (2, DIMENSION)
     assert found["pixels"][0] == pytest.approx(np.log2(64 * 48))
     assert np.isnan(found["saturation"]).all()
