@@ -18,6 +18,7 @@ from components.core.files import atomic_path
 ROW_GROUP = 512
 ROW_GROUP_BYTES = 32 << 20  # of pictures held in memory by a writer
 SHARD_ROWS = 50_000
+ASSET_ID_DIGITS = 16
 
 
 def _schema(*fields: tuple) -> pa.Schema:
@@ -69,6 +70,11 @@ PREDICTIONS = _schema(
 
 # What was refused: a file or a line of a file, and why.
 QUARANTINE = _schema(("uri", text), ("line", i64, NULL), ("sha256", text, NULL), ("reason", text))
+
+
+def asset_id(sha256: str) -> str:
+    """What the file with these bytes is called in every table: the first digits of their digest."""
+    return sha256[:ASSET_ID_DIGITS]
 
 
 def features_schema(dimension: int) -> pa.Schema:

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import numpy as np
 
+from components.core import tables
 from components.core.errors import UsageError
 from components.ingest.annotate import Asset
 from components.ingest.near import near_groups
@@ -14,7 +15,6 @@ from components.ingest.probe import DUPLICATE, OK
 from components.ingest.sources import Source
 from components.ingest.split import Candidate
 
-ID_DIGITS = 16
 _SAME = ("kind", "status", "sha256", "bytes")
 _FACTS = (
     "reason codec width height captured_at exif camera_make camera_model lens exposure_s f_number iso focal_length_mm "
@@ -38,7 +38,7 @@ def catalog_rows(source: Source, records: list[dict], site: str | None = None) -
         digest = record["sha256"] or sha256(b"unreadable\0" + name.encode(errors="surrogateescape")).hexdigest()
         shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
         row = {field: record[field] for field in _SAME} | {field: record.get(field) for field in _FACTS}
-        row |= {"asset_id": digest[:ID_DIGITS], "name": shown, "uri": source.uri(shown), "split": None}
+        row |= {"asset_id": tables.asset_id(digest), "name": shown, "uri": source.uri(shown), "split": None}
         row["site"] = found[1] if pattern and (found := pattern.search(shown)) else None
         if pts := record.get("pts"):
             row |= {"frame_count": len(pts), "first_pts": pts[0], "last_pts": pts[-1]}
@@ -89,7 +89,7 @@ def label_targets(source: Source, records: list[dict]) -> dict[str, Asset]:
             pts = np.array(record["pts"], dtype=np.int64)
             size = {side: record[side] for side in ("width", "height")}  # of the upright picture: boxes are in it
             base = Fraction(*record["time_base"])
-            by_digest[digest] = Asset(digest[:ID_DIGITS], record["kind"], pts, base, **size)
+            by_digest[digest] = Asset(tables.asset_id(digest), record["kind"], pts, base, **size)
         targets[name] = by_digest[digest]
     return targets
 

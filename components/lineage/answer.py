@@ -10,9 +10,7 @@ from components.core import lineage, paths, tracking
 from components.core.errors import SightlineError, UsageError
 from components.core.files import file_sha256
 from components.core.recipe import Recipe
-from components.core.tables import read_table
-
-ASSET_ID_DIGITS = 16  # of the digest of its bytes
+from components.core.tables import asset_id, read_table
 
 
 def of_version(recipe: Recipe, number: int | None = None) -> dict[str, Any]:
@@ -60,7 +58,7 @@ def of_prediction(recipe: Recipe, uri: str, frame: int | None = None, scores: Pa
 def of_source(recipe: Recipe, source: str) -> dict[str, Any]:
     """Every version that saw a file, and in which split. `source`: a file, an asset's id or its uri."""
     file = Path(source)
-    asset = file_sha256(file)[:ASSET_ID_DIGITS] if file.is_file() else source
+    asset = asset_id(file_sha256(file)) if file.is_file() else source
     saw = []
     found = tracking.client().search_model_versions(f"name = '{recipe.registered_name}'")
     for version in sorted(found, key=lambda one: int(one.version)):

@@ -23,7 +23,6 @@ from components.serving.model import ServedModel, load_model
 from components.serving.sequence import chunks, spaced
 
 EXAMPLE = "example: python -m components.serving.batch --recipe suspicious footage/new -o scores"
-ASSET_ID_DIGITS = 16  # of the digest of a file's bytes
 CHUNK = 32  # frames through the model at a time
 MOMENTS, SHOWN, GAP_S = 20, 5, 2.0
 MODEL = b"sightline.model"  # in a shard's metadata: which model made it
@@ -40,13 +39,13 @@ def score(model: ServedModel, sources: list[Path], output: Path) -> dict:
     with progress("scoring", len(sources), "files") as ticker:
         for path in sources:
             digest = file_sha256(path)
-            shard = output / "predictions" / f"{digest[:ASSET_ID_DIGITS]}.parquet"
+            shard = output / "predictions" / f"{tables.asset_id(digest)}.parquet"
             if _made_by(shard, model):
                 known += 1
             elif shard not in shards:  # of equal files one is enough
                 try:
                     with tables.shard_writer(shard, schema) as add:
-                        for row in score_file(model, path, digest[:ASSET_ID_DIGITS]):
+                        for row in score_file(model, path, tables.asset_id(digest)):
                             add(row)
                             frames += 1
                 except MediaError as error:

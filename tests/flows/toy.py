@@ -148,6 +148,18 @@ def stopped(root: Path, node, run) -> BaseException | None:
     return raised[0] if raised else None
 
 
+def failures(root: Path, node, run, *codes: int) -> list[BaseException]:
+    """What `run(node)` raised each time, the stage ending with these exit codes one after another."""
+    plan(root, **{node.stage: [f"exit {code}" for code in codes]})
+    raised = []
+    for _ in codes:
+        try:
+            run(node)
+        except Exception as error:
+            raised.append(error)
+    return raised
+
+
 def lock(root: Path) -> dict:
     """What dvc.lock says, whatever the order in which stages that run at the same time came to be written."""
     return yaml.safe_load((root / "dvc.lock").read_text())
