@@ -10,8 +10,12 @@ MEASUREMENTS = {
     "incremental": ("bench.incremental", "one new clip among 200 against the full run"),
     "digits": ("bench.digits", "handwritten digits: fine-tuning beside the published recipe, over seeds"),
     "camera_trap": ("bench.camera_trap", "animal or empty, each site left out in turn, beside the frozen baseline"),
+    "label_noise": ("bench.label_noise", "wrong labels in training: the robust loss and mining beside cross-entropy"),
+    "explain": ("bench.explain", "LIME on Spark against the reference package, and the light detector against both"),
+    "wildlife": ("bench.wildlife", "a detector without a human label, on real photographs"),
     "orchestration": ("bench.orchestration", "what the flow costs over its stages, and a run where nothing changed"),
     "chaos": ("bench.chaos", "kill -9 at random instants, and a hundred runs three at a time"),
+    "closed_loop": ("bench.closed_loop", "the world changes: one retraining, a better champion; unchanged: none"),
     "pretraining": ("bench.pretraining.pretrain_small", "the shipped backbone, and the same network from scratch"),
 }
 

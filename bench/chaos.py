@@ -25,7 +25,7 @@ import psutil
 import yaml
 
 from bench.orchestration import clone, environment
-from components.core.files import tree_sha256
+from components.core.files import file_sha256
 from components.core.progress import progress
 
 RECIPE = "suspicious"
@@ -83,7 +83,7 @@ def kills(folder: Path, count: int, seed: int) -> None:
     began = time.monotonic()
     _must(start(calm, RECIPE))
     took = time.monotonic() - began
-    print(f"undisturbed: {took:.1f} s")
+    print(f"undisturbed: {took:.1f} s", flush=True)
     moments, killed, runs = random.Random(seed), [], 0
     while len(killed) < count:
         process, runs = start(stormy, RECIPE), runs + 1
@@ -105,11 +105,26 @@ def kills(folder: Path, count: int, seed: int) -> None:
             _clear(stormy)
     _must(start(stormy, RECIPE))
     left = [" ".join(process.cmdline())[:100] for process in workers(stormy)]
-    same = locked(calm) == locked(stormy) and tree_sha256(calm / "data") == tree_sha256(stormy / "data")
-    print(f"{len(killed)} kills in {runs} runs: dvc.lock and data {'the same' if same else 'DIFFERENT'}")
-    print(f"{len(left)} processes left")
-    if not same or left:
+    print(f"{len(killed)} kills in {runs} runs, {len(left)} processes left")
+    different = differences(calm, stormy)
+    print("dvc.lock and data: " + ("\n  ".join(["DIFFERENT", *different]) if different else "the same"))
+    if different or left:
         sys.exit(1)
+
+
+def differences(calm: Path, stormy: Path) -> list[str]:
+    """Stages of dvc.lock and files below data/, hidden ones too, that are not the same in both."""
+    locks, trees = [locked(root) for root in (calm, stormy)], [_files(root / "data") for root in (calm, stormy)]
+    return [
+        f"{name}: {'differs' if name in one and name in other else 'only in one'}"
+        for one, other in (locks, trees)
+        for name in sorted(one.keys() | other.keys())
+        if one.get(name) != other.get(name)
+    ]
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {file.relative_to(folder).as_posix(): file_sha256(file) for file in folder.rglob("*") if file.is_file()}
 
 
 def _clear(root: Path) -> None:
@@ -125,7 +140,7 @@ def crowd(folder: Path, count: int, at_once: int) -> None:
     file = root / "params.yaml"
     body = yaml.safe_load(file.read_text())["recipes"][RECIPE]
     names = ["one", "two"]
-    file.write_text(yaml.safe_dump({"recipes": {name: body for name in names}}))
+    file.write_text(yaml.safe_dump({"recipes": {name: body for name in names}, "explained": []}))
     (root / "short.py").write_text(SHORT)
     stages = {}
     for stage, upstream in {"first": None, "left": "first", "right": "first", "last": "left"}.items():

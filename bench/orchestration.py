@@ -26,7 +26,7 @@ def clone(root: Path, recipe: str, changes: dict[str, dict] | None = None) -> Pa
     body = yaml.safe_load(file.read_text())["recipes"][recipe]
     for section, keys in (changes or {}).items():
         body[section] |= keys
-    file.write_text(yaml.safe_dump({"recipes": {recipe: body}}, sort_keys=False))
+    file.write_text(yaml.safe_dump({"recipes": {recipe: body}, "explained": []}, sort_keys=False))
     return root
 
 
@@ -39,10 +39,11 @@ def environment(root: Path, **more: str) -> dict[str, str]:
     return kept | {"PATH": path, "PYTHONPATH": str(root), "SIGHTLINE_WORKSPACE": str(root), **more}
 
 
-def timed(root: Path, *command: str) -> tuple[float, str]:
-    """(seconds that the command took, what it printed); ends the measurement where it failed."""
+def timed(root: Path, *command: str, **more: str) -> tuple[float, str]:
+    """(seconds that the command took, what it printed); ends the measurement where it failed. `more`: environment."""
     began = time.monotonic()
-    done = subprocess.run([sys.executable, *command], cwd=root, env=environment(root), capture_output=True, text=True)
+    env = environment(root, **more)
+    done = subprocess.run([sys.executable, *command], cwd=root, env=env, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr[-3000:]}")
     return time.monotonic() - began, done.stdout

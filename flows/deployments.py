@@ -1,7 +1,8 @@
-"""Deployments as code, served by this process: of each recipe the nightly training, the hourly check, retraining.
+"""Deployments as code, served by this process, of each recipe: nightly training, retraining, the hourly check, scoring.
 
-`sightline up` starts it; on demand: `prefect deployment run training/retrain-RECIPE`. SIGHTLINE_NIGHTLY and
-SIGHTLINE_CHECKS name other times than 3:00 UTC and every full hour.
+`sightline up` starts it. Drift asks for retraining, footage that arrives in a recipe's folder for scoring; on demand:
+`prefect deployment run training/retrain-RECIPE`. SIGHTLINE_NIGHTLY and SIGHTLINE_CHECKS name other times than 3:00 UTC
+and every full hour, SIGHTLINE_INBOX_S other than ten seconds between two looks into the folders.
 """
 
 import os
@@ -13,6 +14,7 @@ from components.core.stage import guarded
 from flows import environment
 
 NIGHTLY, CHECKS = "SIGHTLINE_NIGHTLY", "SIGHTLINE_CHECKS"  # cron expressions, in UTC
+INBOX_S = "SIGHTLINE_INBOX_S"  # seconds between two looks into the inboxes; 0: none
 THREE_AT_NIGHT, EVERY_HOUR = "0 3 * * *", "0 * * * *"
 
 
@@ -30,31 +32,49 @@ def serve(nightly: str, checks: str) -> None:
     if not os.environ.get("PREFECT_API_URL"):
         raise SightlineError("there is no Prefect server to serve from", "run `sightline up`, or set PREFECT_API_URL")
     from prefect import serve as serve_deployments
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 
-    from flows import automations
-    from flows.monitoring import monitoring, retrain_when_wanted
+    from flows import automations, inbox
+    from flows.monitoring import monitoring
+    from flows.scoring import scoring
     from flows.training import training
 
-    deployments, automatic = [], [automations.silent_runs_crashed()]
-    for recipe in recipe_names():
+    # A second one by the clock, check or scoring would only wait for the first, and by a clock faster than the work
+    # they would pile up: it is not begun; what it would see the next one does.
+    one_at_a_time = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    deployments, recipes = [], recipe_names()
+    for recipe in recipes:
         # `paused` is said everywhere: the runner pauses them when it ends, so that nothing piles up meanwhile.
         options = {"parameters": {"recipe": recipe}, "tags": [recipe], "paused": False}
-        retraining = training.to_deployment(
-            name=f"retrain-{recipe}",
-            description=f"Trains {recipe} anew, on demand or when drift asks for it",
-            **options,
-        )
-        automatic.append(retrain_when_wanted(recipe, retraining.apply()))
         deployments += [
-            retraining,
             training.to_deployment(
-                name=name(recipe), cron=nightly, description=f"Brings {recipe} up to date every night", **options
+                name=name(recipe),
+                cron=nightly,
+                description=f"Brings {recipe} up to date every night",
+                concurrency_limit=one_at_a_time,
+                **options,
+            ),
+            training.to_deployment(
+                name=f"retrain-{recipe}", description=f"Trains {recipe} anew, on demand or when asked for", **options
             ),
             monitoring.to_deployment(
-                name=f"check-{recipe}", cron=checks, description=f"Looks for drift in {recipe}'s new footage", **options
+                name=f"check-{recipe}",
+                cron=checks,
+                description=f"Looks for drift in {recipe}'s new footage",
+                concurrency_limit=one_at_a_time,
+                **options,
+            ),
+            scoring.to_deployment(
+                name=f"score-{recipe}",
+                description=f"Has {recipe}'s champion score what it has not seen",
+                concurrency_limit=one_at_a_time,
+                **options,
             ),
         ]
-    automations.register(automatic)
+    for deployment in deployments:
+        deployment.apply()
+    automations.register(automations.of_recipes(recipes))
+    inbox.watch(recipes, float(os.environ.get(INBOX_S) or inbox.LOOK_S))
     serve_deployments(*deployments, print_starting_message=False)
 
 

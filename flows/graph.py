@@ -22,7 +22,7 @@ class Busy(Exception):
 
 @dataclass(frozen=True)
 class StageNode:
-    """One DVC stage of one recipe. `name` is DVC's (`frames@suspicious`), `upstream` those it waits for."""
+    """One DVC stage of one recipe. `name` is DVC's (`frames@suspicious`), `upstream` those that end just before it."""
 
     name: str
     upstream: tuple[str, ...]
@@ -40,8 +40,9 @@ def read_graph(recipe: str, from_stage: str | None = None, until_stage: str | No
     """The recipe's stages in an order in which they can run; with `from_stage`, that one and what follows from it, with
     `until_stage` that one and what it follows from.
 
-    Upstream names outside the selection are left out: such stages count as done. Raises UsageError for a recipe or
-    stage that dvc.yaml does not have, naming the nearest.
+    Where a stage reads what another recipe's stage made, that one and all that it follows from are of it too, but not
+    with `until_stage`. Upstream names outside the selection are left out: such stages count as done. Raises UsageError
+    for a recipe or stage that dvc.yaml does not have, naming the nearest.
     """
     import networkx as nx
 
@@ -50,10 +51,15 @@ def read_graph(recipe: str, from_stage: str | None = None, until_stage: str | No
         repo = _open(root)
         with repo.lock:  # a DVC process that is writing dvc.lock leaves it half-written for a moment
             graph = repo.index.graph  # an edge leads from a stage to one that it reads from
-        mine = {stage.name: stage for stage in graph if stage.name and stage.name.partition("@")[2] == recipe}
-        if not mine:
-            known = {stage.name.partition("@")[2] for stage in graph if stage.name} - {""}
+        named = {stage.name: stage for stage in graph if stage.name}
+        own = {name for name in named if name.partition("@")[2] == recipe}
+        if not own:
+            known = {name.partition("@")[2] for name in named} - {""}
             raise UsageError(f"dvc.yaml has no stages of a recipe {recipe!r}", nearest(recipe, sorted(known)))
+        read = own
+        if until_stage is None:  # who asks for a part has its own in mind, and trains nobody else's model for it
+            read = own.union(*({up.name for up in nx.descendants(graph, named[name])} for name in own))
+        mine = {name: stage for name, stage in named.items() if name in read}
         # Ties in the order are broken by dvc.yaml's own order, which the graph keeps.
         position = {name: index for index, name in enumerate(mine)}
         edges = {name: {up.name for up in graph.successors(stage)} for name, stage in mine.items()}
@@ -65,10 +71,11 @@ def read_graph(recipe: str, from_stage: str | None = None, until_stage: str | No
             continue
         end = f"{stage.partition('@')[0]}@{recipe}"
         if end not in mine:
-            known = [name.partition("@")[0] for name in mine]
+            known = [name.partition("@")[0] for name in own]
             raise UsageError(f"recipe {recipe} has no stage {stage!r}", nearest(stage, known))
         forward = forward.subgraph({end} | (along(forward, end) if end in forward else set()))
-    order = nx.lexicographical_topological_sort(forward, key=position.__getitem__)
+    order = list(nx.lexicographical_topological_sort(forward, key=position.__getitem__))
+    forward = nx.transitive_reduction(forward)  # who waits for B, which waits for A, need not wait for A
     return [_node(mine[name], sorted(forward.predecessors(name), key=position.__getitem__)) for name in order]
 
 

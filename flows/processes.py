@@ -93,7 +93,8 @@ def stop(running: Running) -> None:
 def end_family(pid: int, grace_s: float, leader_signal: int = signal.SIGTERM) -> bool:
     """TERM to the group that `pid` leads and to descendants that left it, after `grace_s` KILL; whether any is left.
 
-    `leader_signal` goes to `pid` itself in TERM's place.
+    `leader_signal` goes to `pid` itself in TERM's place, and before the others hear anything: a leader that sees its
+    child die first may be putting its affairs in order when its own signal comes (DVC, writing its file of locks).
 
     Looks instead of waiting for them: a child's exit code is for the one who started it.
     """
@@ -108,7 +109,7 @@ def end_family(pid: int, grace_s: float, leader_signal: int = signal.SIGTERM) ->
         (signal.SIGKILL, signal.SIGKILL, 5.0),
     ):
         family |= _group(pid)  # once more before KILL: some answer TERM with one more child
-        for member in family:
+        for member in sorted(family, key=lambda one: one.pid != pid):
             with suppress(psutil.NoSuchProcess):
                 member.send_signal(first if member.pid == pid else others)
         deadline = time.monotonic() + seconds

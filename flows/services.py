@@ -104,7 +104,9 @@ def wanted(ports: Ports) -> list[Service]:
         url = own.url if own else f"http://{HOST}:{ports.prefect}"
         api = f"{url}/api"
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(ports.prefect)]
-        services.append(Service("prefect", command, url, ports.prefect, lambda: answers(f"{url}/api/health")))
+        # Relative, so that the page finds its server at any port and through a tunnel.
+        env = {"PREFECT_SERVER_UI_API_URL": "/api"}
+        services.append(Service("prefect", command, url, ports.prefect, lambda: answers(f"{url}/api/health"), env))
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         services.append(_mlflow(ports.mlflow))
     command = [sys.executable, "-m", "flows.deployments"]

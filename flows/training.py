@@ -7,11 +7,9 @@ import contextvars
 import logging
 import os
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +23,7 @@ environment.prepare()  # before Prefect reads it
 
 import httpx  # noqa: E402
 from prefect import flow, get_client, task  # noqa: E402
+from prefect.assets import materialize  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.objects import State, StateType  # noqa: E402
 from prefect.context import FlowRunContext  # noqa: E402
@@ -35,14 +34,15 @@ from prefect.runtime import flow_run, task_run  # noqa: E402
 from prefect.states import Cancelled, Completed, Failed  # noqa: E402
 from prefect.task_runners import ThreadPoolTaskRunner  # noqa: E402
 
-from flows import artifacts  # noqa: E402
+from flows import artifacts, assets  # noqa: E402
+from flows.cancelling import is_cancelling, watched  # noqa: E402
 from flows.graph import StageNode, read_graph  # noqa: E402
 from flows.needs import Needs, needs  # noqa: E402
+from flows.progressing import Shown  # noqa: E402
 from flows.runners import local  # noqa: E402
 from flows.turn import turn  # noqa: E402
 
 POOL = 64  # a stage that waits for another holds a thread too
-WATCH_S = 3.0  # between two looks whether somebody cancelled the run
 
 # Names of a failed stage's state, by its exit code; of these only the second is retried.
 FAILURES = {WRONG_REQUEST: "WrongRequest", MAY_PASS: "MayPass"}
@@ -112,7 +112,6 @@ def _failed(error: SightlineError) -> State:
     return Failed(name=FAILURES.get(error.exit_code), message=str(error))
 
 
-@task(retry_condition_fn=_may_pass, cache_policy=NO_CACHE, persist_result=False)
 def run_stage(
     node: StageNode, stages: local.Stages, runner: str, force: bool, env: dict[str, str], needed: Needs
 ) -> State:
@@ -120,9 +119,14 @@ def run_stage(
     log = get_run_logger()
     if task_run.run_count > 1:
         log.info(f"attempt {task_run.run_count} of {needed.retries + 1}")
-    began = time.monotonic()
+    began, shown = time.monotonic(), Shown(f"{node.name.replace('@', '-')}-progress")
+
+    def read(line: str) -> None:
+        log.info(line)
+        shown.line(line)
+
     try:
-        result = local.run_stage(node, stages, needed, runner=runner, force=force, env=env, log=log.info)
+        result = local.run_stage(node, stages, needed, runner=runner, force=force, env=env, log=read)
     except local.StageFailed as error:
         log.error(str(error))
         return _failed(error)
@@ -134,6 +138,8 @@ def run_stage(
         log.info(f"cached: {result.message}")
         return Completed(name="Cached", message=result.message)
     log.info(f"done in {result.seconds:.1f} s")
+    shown.done()
+    assets.tell(node)
     return Completed(message=result.message)
 
 
@@ -152,7 +158,7 @@ def several(
         except Exception as error:  # the engine's own, a server's 500 say: that recipe's run has failed, not the others
             _states[recipe] = Failed(message=f"{recipe}: Prefect: {type(error).__name__}: {error}")
 
-    with _watched(*(_stages[recipe] for recipe in recipes)), ThreadPoolExecutor(len(recipes)) as pool:
+    with watched(*(_stages[recipe] for recipe in recipes)), ThreadPoolExecutor(len(recipes)) as pool:
         try:
             runs = [pool.submit(contextvars.copy_context().run, one, recipe) for recipe in recipes]
             for run in runs:
@@ -161,7 +167,7 @@ def several(
             for stages in list(_stages.values()):
                 stages.stop()
             raise
-    if _is_cancelling():
+    if is_cancelling():
         return Cancelled(message="cancelled")
     ended = {recipe: _states[recipe].name for recipe in recipes if not _states[recipe].is_completed()}
     if ended:
@@ -179,15 +185,16 @@ def training(
     recipe: str,
     from_stage: str | None = None,
     until_stage: str | None = None,
-    runner: str = "local",
+    runner: str | None = None,
     force: bool = False,
     stage_timeout_s: float | None = None,
 ) -> State:
     """Brings every stage of `recipe` up to date, or those from `from_stage` on, or those until `until_stage`.
 
     `runner`: who executes the stages' commands, local | docker | kubernetes (flows/stages.yaml may say otherwise for
-    one). `force` runs stages that did not change; `stage_timeout_s` ends a stage that takes longer. The flow run fails
-    with one message naming the stage, the reason and the remedy; stages after a failed one do not run.
+    one); by default what SIGHTLINE_RUNNER says, or local. `force` runs stages that did not change; `stage_timeout_s`
+    ends a stage that takes longer. The flow run fails with one message naming the stage, the reason and the remedy;
+    stages after a failed one do not run.
     """
     log = get_run_logger()
     _rows.pop(recipe, None)
@@ -200,17 +207,20 @@ def training(
     commit = git_commit()
     _tag({recipe, commit} - {None})
     began = time.monotonic()
-    stages = _stages.setdefault(recipe, local.Stages())
+    stages, runner = _stages.setdefault(recipe, local.Stages()), runner or os.environ.get("SIGHTLINE_RUNNER") or "local"
     try:
-        with _watched(stages), turn(recipe, str(flow_run.name), stages.pause, log.info):
+        with watched(stages), ExitStack() as turns:
+            # Those of recipes that this one learns from too; in order, so that no two runs wait for each other.
+            for name in sorted({node.name.partition("@")[2] for node in nodes} | {recipe}):
+                turns.enter_context(turn(name, str(flow_run.name), stages.pause, log.info))
             states = _run_all(nodes, stages, runner, force, stage_timeout_s)
     except local.Stopped:
         return Cancelled(message=f"{recipe}: cancelled before a stage began")
     finally:
         _stages.pop(recipe, None)
     rows = _rows[recipe] = [stage_row(node, states[node.name]) for node in nodes]
-    artifacts.publish(recipe, rows, commit)
-    if stages.stopped.is_set() or _is_cancelling():
+    artifacts.publish(recipe, rows, commit, model=until_stage is None)
+    if stages.stopped.is_set() or is_cancelling():
         return Cancelled(message=f"{recipe}: cancelled\n  remedy: run again to go on: what was finished is kept")
     failed = [state for state in states.values() if state.type in (StateType.FAILED, StateType.CRASHED)]
     if failed:
@@ -231,50 +241,21 @@ def _run_all(
         needed = needs(node.stage)
         if timeout_s is not None:
             needed = needed.model_copy(update={"timeout_s": timeout_s})
-        named = run_stage.with_options(
-            name=node.stage,
-            task_run_name=node.name,
-            retries=needed.retries,
-            retry_delay_seconds=[needed.backoff_s * 2**number for number in range(needed.retries)] or None,
-        )
+        options = {
+            "name": node.stage,
+            "task_run_name": node.name,
+            "retries": needed.retries,
+            "retry_delay_seconds": [needed.backoff_s * 2**number for number in range(needed.retries)] or None,
+            "retry_condition_fn": _may_pass,
+            "cache_policy": NO_CACHE,
+            "persist_result": False,
+        }
+        made = assets.assets(node)
+        named = (materialize(*made, by="dvc", **options) if made else task(**options))(run_stage)
         upstream = [futures[name] for name in node.upstream]
         futures[node.name] = named.submit(node, stages, needed.runner or runner, force, env, needed, wait_for=upstream)
     wait(list(futures.values()))
     return {name: future.state for name, future in futures.items()}
-
-
-@contextmanager
-def _watched(*all_stages: local.Stages) -> Iterator[None]:
-    """Ends the stages when somebody cancels the flow run that goes on, and when the context is left by an exception."""
-    run, done = flow_run.id, threading.Event()
-
-    def stop() -> None:
-        for stages in all_stages:
-            stages.stop()
-
-    def watch() -> None:
-        while not done.wait(WATCH_S):
-            if _is_cancelling(run):
-                return stop()
-
-    threading.Thread(target=contextvars.copy_context().run, args=(watch,), daemon=True).start()
-    try:
-        yield
-    except BaseException:
-        stop()
-        raise
-    finally:
-        done.set()
-
-
-def _is_cancelling(run: str | None = None) -> bool:
-    """Whether somebody cancelled the flow run (without an id: the one that goes on)."""
-    try:
-        with get_client(sync_client=True) as client:
-            state = client.read_flow_run(run or flow_run.id).state
-    except (httpx.HTTPError, PrefectException):  # a server that is away for a moment cancels nothing
-        return False
-    return bool(state) and state.type in (StateType.CANCELLING, StateType.CANCELLED)
 
 
 def stage_row(node: StageNode, state: State) -> dict[str, str | float | None]:

@@ -1,8 +1,9 @@
 """The bundle: all that is needed to serve a model, in one folder. The deployment writes it, the service reads it.
 
     bundle.json         what the model is, how to feed it, where it came from, the digest of every other file
-    model.onnx          backbone and head in one graph
-    head.safetensors    the trained head's tensors, for whoever wants them without a graph
+    model.onnx          backbone and head, or the whole detector, in one graph
+    head.safetensors    the trained head's tensors, for whoever wants them without a graph; of a detector, in place
+                        of them, detector.safetensors: all of its tensors
 
 Published bundles of a recipe lie side by side in one folder, `v1`, `v2`, ... by registry version, and beside them
 `champion.json`, the pointer, says which of them is to be served. The pointer names the bundle's digest, and the bundle
@@ -18,19 +19,26 @@ from components.core.files import atomic_json, file_sha256, read_json, value_sha
 FORMAT = 1
 MANIFEST = "bundle.json"
 GRAPH = "model.onnx"
-HEAD = "head.safetensors"
 POINTER = "champion.json"
+CLASSIFICATION, DETECTION = "classification", "detection"  # as task.kind in the recipe
+EVEN = 0.5  # from this score on a box is called where the model has no threshold
 
 
 @dataclass(frozen=True)
 class Bundle:
     """The manifest.
 
-    The graph takes `frames`, uint8 (batch, time, height, width, 3) RGB: sequences of neighbouring frames of one source,
-    sampled at `fps`, each scaled so that its longer side is at most `max_side` (`components.core.media.fit`) and then
-    to (`height`, `width`) (`media.resize`); a single picture is a sequence of one. It returns `probabilities`, float32
-    (batch, time, classes). Of two classes the positive one is called from `threshold` on; of more, or where `positive`
-    is None, the likeliest.
+    The graph takes pictures in uint8 RGB, each scaled so that its longer side is at most `max_side`
+    (`components.core.media.fit`) and then to (`height`, `width`) (`media.resize`). What more depends on `kind`:
+
+    - classification: `frames` (batch, time, height, width, 3), sequences of neighbouring frames of one source, sampled
+      at `fps`; a single picture is a sequence of one. It returns `probabilities`, float32 (batch, time, classes).
+    - detection: `frames` (batch, height, width, 3), every frame by itself. It returns `boxes`, float32 (batch, K, 4)
+      left, top, right, bottom in units of the picture, 0..1; `scores`, float32 (batch, K), best first, 0 where there is
+      no box; `classes`, int64 (batch, K), places in `classes` of which the first is the background and never found; and
+      `probabilities`, float32 (batch, classes), of the frame as a whole. Boxes are called from `box_threshold` on.
+
+    Of two classes the positive one is called from `threshold` on; of more, or where `positive` is None, the likeliest.
     `lineage`: digests of the tables and parameters it was made from.
     """
 
@@ -47,6 +55,17 @@ class Bundle:
     metrics: dict[str, float]
     digests: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
+    kind: str = CLASSIFICATION
+
+    @property
+    def finds_boxes(self) -> bool:
+        """True where the graph says where in a frame a class is."""
+        return self.kind == DETECTION
+
+    @property
+    def box_threshold(self) -> float:
+        """The score from which a detector's box is called: `threshold`, or EVEN without one."""
+        return EVEN if self.threshold is None else self.threshold
 
     @property
     def by_threshold(self) -> bool:
@@ -56,7 +75,14 @@ class Bundle:
     @property
     def digest(self) -> str:
         """One digest for the whole bundle: that of bundle.json, which holds the digest of every other file."""
-        return value_sha256(asdict(self))
+        return value_sha256(self.body())
+
+    def body(self) -> dict:
+        """What bundle.json holds. Classification came first: its manifests have no `kind`, and keep their digests."""
+        body = asdict(self)
+        if not self.finds_boxes:
+            del body["kind"]
+        return body
 
 
 @dataclass(frozen=True)
@@ -68,11 +94,16 @@ class Pointer:
     digest: str
 
 
+def model_tag(recipe: str, pointer: Pointer) -> str:
+    """The model that a pointer names in one line, for headers, logs and the metadata of scores."""
+    return f"{recipe}/v{pointer.version}@{pointer.digest[:12]}"
+
+
 def write_manifest(folder: Path, bundle: Bundle) -> Bundle:
     """Writes bundle.json last, with the digests of the files already in `folder`; returns the bundle with them."""
     digests = {file.name: file_sha256(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
     whole = Bundle(**asdict(bundle) | {"classes": tuple(bundle.classes), "digests": digests})
-    atomic_json(folder / MANIFEST, asdict(whole))
+    atomic_json(folder / MANIFEST, whole.body())
     return whole
 
 
@@ -89,6 +120,8 @@ def read_bundle(folder: str | Path, verify: bool = True) -> Bundle:
         names = set(bundle.digests)
     except (KeyError, TypeError) as error:
         raise SightlineError(f"{folder / MANIFEST}: not a bundle ({error})", "run the deployment stage") from None
+    if bundle.kind not in (CLASSIFICATION, DETECTION):
+        raise SightlineError(f"{folder / MANIFEST}: kind {bundle.kind!r} is not known here", "build it anew")
     if GRAPH not in names:
         raise SightlineError(f"{folder / MANIFEST}: names no {GRAPH}", "run the deployment stage")
     for name in sorted(names) if verify else ():

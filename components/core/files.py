@@ -1,5 +1,7 @@
 """Files that appear whole or not at all, and digests of files and folders."""
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -13,6 +15,7 @@ from typing import Any
 from components.core.errors import SightlineError
 
 CHUNK = 1 << 20
+LOCK = ".lock"
 
 
 @contextmanager
@@ -39,26 +42,60 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary folder beside `path`; on leaving, syncs its files and renames it to `path`.
 
-    A folder already at `path` is moved aside first and removed afterwards.
+    A folder already at `path` is moved aside first and removed afterwards. What processes that were killed left here is
+    removed: a locked file beside the folder shows that a process lives, in another container too.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    temporary.chmod(0o755)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????{LOCK}"):  # as mkstemp makes them
+        _remove_if_abandoned(left)
+    lock, handle = _locked_file(path)
+    temporary, aside = lock.with_suffix(""), lock.with_suffix(".old")
+    temporary.mkdir(mode=0o755)
     try:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
-                with open(file, "rb+") as handle:
-                    os.fsync(handle.fileno())
-        aside = temporary.with_name(temporary.name + ".old")
+                with open(file, "rb+") as content:
+                    os.fsync(content.fileno())
         if path.exists():
             os.replace(path, aside)
         os.replace(temporary, path)
         _sync_directory(path.parent)
-        shutil.rmtree(aside, ignore_errors=True)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(lock)
+        os.close(handle)
+
+
+def _locked_file(path: Path) -> tuple[Path, int]:
+    """(a new hidden file beside `path`, open and locked)."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=LOCK, dir=path.parent)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.exists(name):  # else another process took it for abandoned before it was locked
+            return Path(name), handle
+        os.close(handle)
+
+
+def _remove(lock: Path) -> None:
+    """Removes the folders that belong to a lock, and then the lock."""
+    for ending in ("", ".old"):
+        shutil.rmtree(lock.with_suffix(ending), ignore_errors=True)
+    lock.unlink(missing_ok=True)
+
+
+def _remove_if_abandoned(lock: Path) -> None:
+    try:
+        handle = os.open(lock, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove(lock)
+    except OSError:  # it is held, or this file system cannot tell
+        pass
+    finally:
+        os.close(handle)
 
 
 def _sync_directory(path: Path) -> None:

@@ -39,6 +39,11 @@ def state(*parts: str) -> Path:
     return workspace().joinpath(".sightline", *parts)
 
 
+def scores(recipe: str) -> Path:
+    """The table of a champion's predictions on footage that it was not made from: a shard per asset."""
+    return state("scores", recipe, "predictions")
+
+
 def user_cache(*parts: str) -> Path:
     """A path in the user's cache, shared by all workspaces (wheels, downloaded weights)."""
     root = os.environ.get("SIGHTLINE_CACHE") or Path.home() / ".cache" / "sightline"

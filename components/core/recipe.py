@@ -12,6 +12,7 @@ from components.core import paths
 from components.core.errors import UsageError
 
 TUNED = "tuned"
+WHOLE = ("finetune", "detector")  # values of training.head that train the backbone too
 
 
 class Section(BaseModel):
@@ -37,10 +38,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Task(Section):
     """The learning problem. `classes` in the order of the model's outputs; `positive` is the class ranked by.
 
+    For detection, which finds where in a frame the others are, the first class is the background.
+
     Without a positive class all are of one rank: the likeliest is called, and a frame's score is its probability.
     """
 
-    kind: Literal["classification"] = "classification"
+    kind: Literal["classification", "detection"] = "classification"
     classes: tuple[str, ...] = Field(min_length=2)
     positive: str | None = None
 
@@ -83,6 +86,66 @@ class Digits(Section):
     size: int = Field(32, ge=16, le=256)
 
 
+class Wild(Section):
+    """Generated pictures of animals in the open, for `source: wild`: with one to three of them, or with none.
+
+    `empty`: share of the pictures without an animal, of which many show what looks like one; `several`: share of the
+    others that show two or three; `camouflage`: share of the animals whose coat has the tone of what is behind them.
+    """
+
+    seed: int = 9
+    pictures: int = Field(360, ge=20)
+    empty: float = Field(0.45, gt=0, lt=1)
+    several: Share = 0.35
+    camouflage: Share = 0.25
+
+
+class Search(Section):
+    """Pictures gathered by image search, for `source: search`. The query that found a picture is its only label.
+
+    `provider`: who is asked; `endpoint`: its address if it is not the public one, for `json` a template with {query},
+    {page} and {per_page}, for `folder` the folder below which a query names a folder of pictures. `fields`: for `json`,
+    where an answer holds what (dotted paths: items, url, and if there are any page, licence, author, title).
+    `positive`: queries for the positive class; `negative`: for what is not it, look-alikes above all; `random`: so many
+    further queries of one random word, drawn by `seed`, as in noise-contrastive estimation. `pictures`,
+    `negative_pictures`, `random_pictures`: wanted at most of one such query. `rate`: requests a second to one host;
+    `retries` of what may pass, with backoff; `robots`: whether a host's robots.txt is obeyed. `max_mb`, `min_side`: of
+    one picture; `near`: of 64 bits of the perceptual hash, how many may differ between near-duplicates (-1: none are
+    looked for). `licences`: those that are taken, by the words of the provider (empty: any).
+    """
+
+    provider: Literal["openverse", "wikimedia", "json", "folder"] = "openverse"
+    endpoint: str | None = None
+    fields: dict[Literal["items", "url", "page", "licence", "author", "title"], str] = {}
+    positive: tuple[str, ...] = ()
+    negative: tuple[str, ...] = ()
+    random: int = Field(0, ge=0)
+    pictures: PositiveInt = 400
+    negative_pictures: PositiveInt = 200
+    random_pictures: PositiveInt = 10
+    per_page: PositiveInt = 20
+    rate: float = Field(2.0, gt=0)
+    timeout_s: float = Field(30.0, gt=0)
+    retries: int = Field(3, ge=0)
+    robots: bool = True
+    max_mb: float = Field(20.0, gt=0)
+    min_side: PositiveInt = 64
+    near: int = Field(4, ge=-1, le=16)
+    licences: tuple[str, ...] = ()
+    seed: int = 0
+
+
+class Explained(Section):
+    """The boxes that another recipe's explained classifier gave, for `source: explained`.
+
+    `recipe`: that recipe, which params.yaml lists under `explained`. `truth`: a file of human boxes, below its source's
+    folder or of the workspace, which are used for the held-out assets alone, to measure by; null where there are none.
+    """
+
+    recipe: str = "sightings"
+    truth: str | None = None
+
+
 class Limits(Section):
     """What one file may cost while it is looked at; a file above a limit is quarantined with that reason."""
 
@@ -119,6 +182,9 @@ class Ingest(Section):
     scenes: Scenes = Scenes()
     cameras: Cameras = Cameras()
     digits: Digits = Digits()
+    wild: Wild = Wild()
+    search: Search = Search()
+    explained: Explained = Explained()
 
 
 class Frames(Section):
@@ -178,14 +244,37 @@ class Augment(Section):
     erase: Share = 0.0
 
 
+class Mining(Section):
+    """Further rounds of training in which hard negatives count for more: frames of other classes than the positive one
+    that the round before scored highest, by its probability of the positive class.
+
+    `rounds`: 0 for none. Of the negatives, the hardest first, the share `skip` is left as it is: where labels are
+    wrong, what is most surely no negative is often none. The share `share` after them weighs `weight` times as much as
+    the others. Negatives as a whole keep their share of the loss.
+    """
+
+    rounds: int = Field(0, ge=0, le=5)
+    share: float = Field(0.2, gt=0, le=1)
+    weight: float = Field(3.0, gt=1)
+    skip: float = Field(0.05, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _something_is_left(self):
+        if self.share + self.skip > 1:
+            raise ValueError(f"share {self.share} and skip {self.skip} are more than all negatives")
+        return self
+
+
 class Finetune(Section):
-    """How the whole network is trained, for `head: finetune`.
+    """How the whole network is trained, for `head: finetune`; `loss_q` and `mining` hold for other heads too, but not
+    for mllib and detector.
 
     `backbone_rate`: the backbone's learning rate as a share of `lr`, which is the linear head's. `weight_decay`: of
     AdamW. `smoothing`: of the labels. `average`: weight that an exponential average of the network keeps at every step
     (0: no average). `batch_norm`: `batch` normalises by each worker's batch and averages the running statistics over
     the workers after every epoch; `frozen` keeps the weights' own statistics. `precision`: of the arithmetic; `auto` is
-    bfloat16 where the processor has instructions for it.
+    bfloat16 where the processor has instructions for it. `loss_q`: q of the generalised cross-entropy, for wrong
+    labels; 0 is cross-entropy, 1 trusts the label least. `mining`: of hard negatives.
     """
 
     backbone_rate: float = Field(0.3, gt=0)
@@ -193,6 +282,33 @@ class Finetune(Section):
     smoothing: float = Field(0.1, ge=0, lt=1)
     average: float = Field(0.0, ge=0, lt=1)
     batch_norm: Literal["batch", "frozen"] = "batch"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    loss_q: Share = 0.0
+    mining: Mining = Mining()
+
+
+class Detector(Section):
+    """What finds boxes, for `head: detector`. Backbone, its weights and the pictures' size are those of `features`.
+
+    `model`: `light` has one stage and is meant for processors and edge devices; `faster_rcnn` has two.
+    `backbone_rate`: the backbone's learning rate as a share of `lr`. `weight_decay`: of AdamW. `soft_weights`: a box's
+    share of the loss is its annotation's weight; without, every box counts once. A box of weight 0 is in both cases
+    neither an object nor background. `self_training`: rounds in which the detector is trained anew on boxes without
+    those that the one before disagrees with. `batch_norm`, of the backbone: `batch` normalises by each worker's batch,
+    `frozen` keeps the weights' own statistics. `max_boxes`: found in one picture at most, of at least the score
+    `score_floor`; of two of one class whose intersection over union is above `nms`, the better one stays. `precision`:
+    of the backbone's arithmetic in training; `auto` is bfloat16 where the processor has instructions for it.
+    """
+
+    model: Literal["light", "faster_rcnn"] = "light"
+    backbone_rate: float = Field(0.3, gt=0)
+    weight_decay: float = Field(0.0001, ge=0)
+    soft_weights: bool = True
+    self_training: int = Field(0, ge=0, le=5)
+    batch_norm: Literal["batch", "frozen"] = "batch"
+    max_boxes: int = Field(20, ge=1, le=100)
+    score_floor: Share = 0.05
+    nms: float = Field(0.5, gt=0, le=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
@@ -207,7 +323,7 @@ class Training(Section):
     nothing else but `penalty`, `l1_ratio` and `balanced`.
     """
 
-    head: Literal["logistic", "mlp", "temporal", "mllib", "finetune"] = "temporal"
+    head: Literal["logistic", "mlp", "temporal", "mllib", "finetune", "detector"] = "temporal"
     workers: PositiveInt = 2
     epochs: PositiveInt = 40
     patience: PositiveInt | None = 8
@@ -223,6 +339,7 @@ class Training(Section):
     max_iter: PositiveInt = 100
     seed: int = 0
     finetune: Finetune = Finetune()
+    detector: Detector = Detector()
     augment: Augment = Augment()
 
     @model_validator(mode="after")
@@ -231,9 +348,27 @@ class Training(Section):
             raise ValueError(f"penalty is `{TUNED}`, but mllib's trials would need Spark within Spark: give a number")
         return self
 
+    @model_validator(mode="after")
+    def _boxes_stay_boxes(self):
+        if self.head == "detector" and self.augment.elastic:
+            raise ValueError("augment.elastic: a detector's boxes cannot follow it: leave it 0")
+        return self
+
+    @model_validator(mode="after")
+    def _a_detector_takes_numbers(self):
+        if self.head == "detector" and self.lr == TUNED:
+            raise ValueError(f"lr is `{TUNED}`, but trials train no detector: give a number")
+        return self
+
+    @model_validator(mode="after")
+    def _noise_is_for_what_steps(self):
+        if self.head in ("mllib", "detector") and (self.finetune.loss_q or self.finetune.mining.rounds):
+            raise ValueError(f"finetune.loss_q and finetune.mining are not for {self.head}: leave both 0")
+        return self
+
     def tuned_names(self) -> list[str]:
         """Names of the parameters left to the tuning stage."""
-        return [] if self.head == "mllib" else sorted(name for name, value in self if value == TUNED)
+        return [] if self.head in ("mllib", "detector") else sorted(name for name, value in self if value == TUNED)
 
 
 class Range(Section):
@@ -291,21 +426,53 @@ class Deployment(Section):
     parity: float = Field(1e-4, gt=0)
 
 
+class Explain(Section):
+    """LIME for pictures, for recipes whose name stands in params.yaml under `explained`.
+
+    `pictures`: at most so many frames, those the model is surest of (null: all). A frame is explained once for each
+    number of `superpixels`, by `samples` changed pictures each, `batch` at a time; `compactness`: of the superpixels;
+    `kernel_width`, `penalty`: of LIME's proximity kernel and ridge regression. Of the sum of these maps, smoothed by
+    `smooth` of the shorter side, what reaches a share of the highest value is boxed: the share is the one of
+    `thresholds` that does best by the classifier itself. Regions with less than `min_share` of the weight are left out.
+    What is called the class with its boxes hidden has more of it: that is explained anew, in at most `rounds`.
+    """
+
+    pictures: PositiveInt | None = None
+    superpixels: tuple[PositiveInt, ...] = Field((25, 50, 100), min_length=1)
+    compactness: float = Field(10.0, gt=0)
+    samples: int = Field(300, ge=10)
+    batch: PositiveInt = 32
+    kernel_width: float = Field(0.25, gt=0)
+    penalty: float = Field(1.0, gt=0)
+    rounds: int = Field(2, ge=1, le=10)
+    smooth: Share = 0.07
+    thresholds: tuple[Share, ...] = Field((0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5), min_length=1)
+    min_share: Share = 0.1
+    seed: int = 0
+
+
 class Monitoring(Section):
-    """`alpha`: the chance of any false alarm in one check for drift. A check that finds drift has the recipe retrained,
-    at most every `cooldown_h` hours and `per_day` times in 24 hours."""
+    """A check compares the newest `window` assets that the champion has not seen; `alpha` is its chance of any false
+    alarm. Drift, or a champion older than `stale_days` while there are new labels, has the recipe retrained, at most
+    every `cooldown_h` hours and `per_day` times in 24 hours."""
 
     alpha: float = Field(0.001, gt=0, lt=1)
+    window: int = Field(200, ge=8)
     cooldown_h: float = Field(6.0, ge=0)
     per_day: PositiveInt = 2
+    stale_days: float = Field(30.0, gt=0)
 
 
 class Recipe(Section):
-    """One learning problem from its source to its service: a section for each of the nine stages, and monitoring."""
+    """One learning problem from its source to its service: a section for each stage, and monitoring.
+
+    `made_from`: what DVC counts as the source's maker, a generator's code or the output of another recipe's stage.
+    """
 
     name: str
     task: Task
     source: str
+    made_from: str = "components/ingest/sources"
     ingest: Ingest = Ingest()
     frames: Frames = Frames()
     features: Features = Features()
@@ -316,6 +483,7 @@ class Recipe(Section):
     promotion: Promotion = Promotion()
     deployment: Deployment = Deployment()
     monitoring: Monitoring = Monitoring()
+    explain: Explain = Explain()
 
     @model_validator(mode="after")
     def _tuned_have_a_range(self):
@@ -326,9 +494,38 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _motion_is_not_trained(self):
-        if self.training.head == "finetune" and "motion" in self.features.parts:
-            raise ValueError("features.parts has motion, which finetune cannot train: leave mean, max or both")
+        if self.training.head in WHOLE and "motion" in self.features.parts:
+            head = self.training.head
+            raise ValueError(f"features.parts has motion, which {head} cannot train: leave mean, max or both")
         return self
+
+    @model_validator(mode="after")
+    def _mining_needs_negatives(self):
+        if self.training.finetune.mining.rounds and self.task.positive is None:
+            raise ValueError("training.finetune.mining: without task.positive no frame is a negative: leave rounds 0")
+        return self
+
+    @model_validator(mode="after")
+    def _detection_needs_a_detector(self):
+        if (self.task.kind == "detection") != (self.training.head == "detector"):
+            raise ValueError("task.kind detection and training.head detector go together: set both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _background_is_not_positive(self):
+        if self.task.kind == "detection" and self.task.positive_index == 0:
+            raise ValueError("task.positive: a detection task's first class is the background: name another")
+        return self
+
+    @property
+    def learns_from_frames(self) -> bool:
+        """Whether the whole network is trained on the frames' pixels, not a head on their features."""
+        return self.training.head in WHOLE
+
+    @property
+    def finds_boxes(self) -> bool:
+        """Whether the model says where in a frame a class is."""
+        return self.task.kind == "detection"
 
     @property
     def registered_name(self) -> str:

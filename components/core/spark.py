@@ -97,6 +97,14 @@ def map_items(
     return [json.loads(result) for _, result in sorted(done)]
 
 
+def task_cores() -> int:
+    """The cores that Spark gives one task; 1 outside of a task. For its workers."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    return context.cpus() if context else 1
+
+
 def _worker(work: Callable[[dict], dict]) -> Callable[[tuple[int, str]], tuple[int, str]]:
     return lambda row: (row[0], json.dumps(work(json.loads(row[1]))))
 

@@ -4,7 +4,8 @@ A table is a folder of Parquet shards. Rows are in the order of the shards' name
 same bytes. What cannot be a row of a table is a row of `QUARANTINE`, never a silent loss.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ ROW_GROUP = 512
 ROW_GROUP_BYTES = 32 << 20  # of pictures held in memory by a writer
 SHARD_ROWS = 50_000
 ASSET_ID_DIGITS = 16
+MODEL = b"sightline.model"  # in the metadata of a shard of scores: the tag of the model that made it
+PICTURES = "pictures"  # what the names of shards of pictures begin with
 
 
 def _schema(*fields: tuple) -> pa.Schema:
@@ -68,6 +71,19 @@ PREDICTIONS = _schema(
     ("site", text, NULL), ("light", text, NULL), ("camera", text, NULL),
 )  # fmt: skip
 
+# Boxes that a detector found in scored frames, in source pixels: `x` is the left side, `y` the top.
+DETECTIONS = _schema(
+    ("uri", text), ("asset_id", text), ("frame_index", i64), ("pts", i64), ("timestamp_s", f64), ("class", text),
+    ("score", f32), ("x", f32), ("y", f32), ("w", f32), ("h", f32), ("model_version", text),
+)  # fmt: skip
+
+# Explained frames. `probability`: of the class, by the model; `fit`: of LIME's linear models, weighted R², mean over
+# the segmentations; `heat`: a grey PNG of the weights' sum, scaled so that its highest value is 255.
+EXPLANATIONS = _schema(
+    ("frame_id", text), ("asset_id", text), ("frame_index", i64), ("pts", i64), ("split", text), ("class", text),
+    ("probability", f32), ("fit", f32), ("heat", pa.binary()),
+)  # fmt: skip
+
 # What was refused: a file or a line of a file, and why.
 QUARANTINE = _schema(("uri", text), ("line", i64, NULL), ("sha256", text, NULL), ("reason", text))
 
@@ -85,11 +101,18 @@ def features_schema(dimension: int) -> pa.Schema:
     )  # fmt: skip
 
 
-def predictions_schema(classes: Iterable[str]) -> pa.Schema:
-    """Schema of the predictions table for these classes."""
+def predictions_schema(classes: Iterable[str], boxes: bool = False) -> pa.Schema:
+    """Schema of the predictions table for these classes.
+
+    With `boxes` also of what a detector found, `found`, six numbers a box: left, top, right, bottom in shares of the
+    frame's sides, class index, score; and of what is known to be there, `truth`, the first five (null: not known).
+    """
     schema = PREDICTIONS
     for name in classes:
         schema = schema.append(pa.field(f"prob_{name}", f32, nullable=False))
+    if boxes:
+        schema = schema.append(pa.field("found", pa.list_(f32), nullable=False))
+        schema = schema.append(pa.field("truth", pa.list_(f32)))
     return schema
 
 
@@ -173,7 +196,7 @@ def shards(folder: str | Path) -> list[Path]:
 
 
 def shard_asset(path: str | Path) -> str:
-    """The asset whose frames a shard of frames or features holds; `pictures` for a group of pictures.
+    """The asset whose frames a shard of frames or features holds; PICTURES for a group of pictures.
 
     A video's shard is named ASSET_ID, or ASSET_ID-00000, ASSET_ID-00001 ... where it is decoded in segments.
     """
@@ -196,10 +219,38 @@ def read_shard(path: str | Path, columns: list[str] | None = None) -> pa.Table:
         raise SightlineError(f"{path}: cannot be read: {error}", "remove it and run its stage again") from None
 
 
+def read_rows(path: str | Path, rows: Sequence[int], columns: list[str] | None = None) -> pa.Table:
+    """These rows of one shard, in this order; only the row groups that hold them are read.
+
+    Raises SightlineError naming the file where it is damaged.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            starts = [sum(sizes[:group]) for group in range(len(sizes))]
+            needed = sorted({bisect_right(starts, row) - 1 for row in rows})
+            table, place, first = file.read_row_groups(needed, columns), {}, 0
+            for group in needed:
+                place |= {starts[group] + at: first + at for at in range(sizes[group])}
+                first += sizes[group]
+    except (pa.ArrowException, OSError) as error:
+        raise SightlineError(f"{path}: cannot be read: {error}", "remove it and run its stage again") from None
+    return table.take([place[row] for row in rows])
+
+
 def metadata(folder: str | Path) -> dict[str, str]:
     """What the writer noted in the schema of a table's first shard, such as the features' weights digest."""
     notes = pq.read_schema(shards(folder)[0]).metadata or {}
     return {key.decode(): value.decode() for key, value in notes.items()}
+
+
+def scored_by(shard: Path) -> str | None:
+    """The tag of the model that made a shard of scores; None where it is not there, damaged, or does not say."""
+    try:
+        tag = (pq.read_schema(shard).metadata or {}).get(MODEL)
+    except (OSError, pa.ArrowInvalid):
+        return None
+    return tag.decode() if tag else None
 
 
 def iter_rows(path: str | Path, columns: list[str] | None = None, batch_rows: int = ROW_GROUP) -> Iterator[dict]:

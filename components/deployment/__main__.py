@@ -1,4 +1,4 @@
-"""Deployment: model -> bundle (ONNX of backbone and head, lineage), published for the service."""
+"""Deployment: model -> bundle (ONNX of the whole model, lineage), published for the service."""
 
 import sys
 
@@ -9,7 +9,7 @@ from components.core.recipe import Recipe
 from components.core.stage import run_stage
 from components.deployment.build import build_bundle
 from components.deployment.publish import NotPublished, point_to_champion, publish
-from components.tasks.classification.model import TENSORS
+from components.tasks.trained import tensors_file
 
 
 def main(recipe: Recipe) -> None:
@@ -17,7 +17,7 @@ def main(recipe: Recipe) -> None:
     data = paths.data(recipe.name)
     decision = read_json(data / "decision.json", "run the promotion stage")
     metrics = read_json(data / "evaluation" / "metrics.json", "run the evaluation stage")
-    if decision["model_digest"] != file_sha256(data / "model" / TENSORS):
+    if decision["model_digest"] != file_sha256(tensors_file(data / "model")):
         raise SightlineError(f"{data / 'decision.json'}: decides on another model", "run the promotion stage again")
     figures = {name: float(value) for name, value in metrics.items() if type(value) in (int, float)}
     with atomic_directory(data / "bundle") as folder:

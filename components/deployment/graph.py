@@ -1,5 +1,8 @@
 """An ONNX file of the same bytes wherever and whenever it is made."""
 
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -7,6 +10,25 @@ from google.protobuf.message import Message
 
 # Where exporters write the Python stack, file names and module names of whoever exported.
 NOTES = ("doc_string", "metadata_props")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What is known of a graph that was written: the model's `threshold`; `window`, how many frames it looks at for
+    one; the digest of its `weights`; `difference`, the largest from the trained model in any probability."""
+
+    threshold: float | None
+    window: int
+    weights: str
+    difference: float
+
+
+def canonical_export(export: Callable[[Path], None], target: Path) -> None:
+    """Writes to `target` what `export` writes to a path that it is given, in canonical form."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / target.name
+        export(raw)
+        canonical(raw, target)
 
 
 def canonical(source: Path, target: Path) -> None:

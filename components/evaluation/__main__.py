@@ -13,17 +13,18 @@ from components.evaluation.content import Content
 from components.evaluation.moments import PAIRS, chosen_moments
 from components.evaluation.record import record
 from components.evaluation.write import moment_pictures, write_plots, write_report
-from components.tasks.classification.model import load_model
+from components.tasks.trained import load_trained
 
 SPLIT = "test"
 HEADLINE = ("accuracy", "f1_macro", "roc_auc_macro")
 HEADLINE_OF_POSITIVE = ("frame_auc", "average_precision", "f1")
+HEADLINE_OF_BOXES = ("ap50", "corloc", "mean_iou")
 
 
 def main(recipe: Recipe) -> None:
     """Writes data/RECIPE/evaluation. Raises SightlineError where the split's labels are of one side only."""
     folder, task = paths.data(recipe.name, "evaluation"), recipe.task
-    model = load_model(paths.data(recipe.name, "model"))
+    model = load_trained(paths.data(recipe.name, "model"))
     samples = model.samples(recipe, SPLIT)
     threshold = model.meta["threshold"]
     catalog = read_table(paths.data(recipe.name, "catalog")).to_pylist()
@@ -37,11 +38,14 @@ def main(recipe: Recipe) -> None:
     atomic_json(folder / "metrics.json", metrics)
     write_plots(folder, content)
     predictions = scores.prediction_rows(assets, task, version)
-    write_shard(folder / "predictions" / "part-00000.parquet", predictions, predictions_schema(task.classes))
+    write_shard(
+        folder / "predictions" / "part-00000.parquet", predictions, predictions_schema(task.classes, recipe.finds_boxes)
+    )
     write_report(folder / "report", content)
     record(recipe, model.digest, metrics)
     headline = HEADLINE if task.positive is None else HEADLINE_OF_POSITIVE
-    figures = ", ".join(f"{name} {metrics[name]:.3f}" for name in headline)
+    headline += HEADLINE_OF_BOXES if recipe.finds_boxes else ()
+    figures = ", ".join(f"{name} {metrics[name]:.3f}" for name in headline if name in metrics)
     page = (folder / "report" / "index.html").relative_to(paths.workspace())
     print(f"evaluation: {figures} on {metrics['labelled_frames']} frames of {metrics['assets']} assets; report: {page}")
 

@@ -6,6 +6,7 @@ from markupsafe import Markup
 
 from components.core.media import decode_picture, encode_jpeg, fit
 from components.evaluation import charts, scores
+from components.evaluation.boxes import drawn
 from components.evaluation.content import Content, clock
 from components.evaluation.moments import MISTAKE, PAIR, PEAK, UNSURE, Moment
 from components.evaluation.scores import Scored
@@ -56,6 +57,8 @@ def _heading(content: Content, kind: str, count: int) -> tuple[str, str]:
     else:
         title = "Least sure"
         text = f"The {unit}s whose two likeliest classes are nearest to each other{apart}: worth labelling more of."
+    if content.recipe.finds_boxes:
+        text += " Orange: true boxes; blue: boxes found."
     return title, f"{text} Choose one to {choose}."
 
 
@@ -71,6 +74,8 @@ def card(content: Content, moment: Moment) -> dict:
     sure = float(asset.probabilities[moment.row, called])
     source = decode_picture(content.jpegs[moment.rank - 1])
     picture = fit(source, THUMBNAIL if video or moment.kind == PAIR else PICTURE)
+    if asset.boxes is not None:
+        picture = drawn(picture, asset.boxes, moment.row, content.threshold or 0.5)
     below = moment.kind == PEAK and content.threshold is not None and moment.score < content.threshold
     return {
         "rank": moment.rank,

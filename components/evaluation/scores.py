@@ -9,6 +9,7 @@ import numpy as np
 from sklearn import metrics
 
 from components.core.recipe import Task
+from components.evaluation.boxes import FrameBoxes, box_figures
 from components.evaluation.slices import asset_slices, near_duplicates, slice_metrics
 from components.tasks.classification.labels import UNLABELLED
 from components.tasks.classification.metrics import MANY, called_classes, frame_metrics
@@ -19,8 +20,8 @@ from components.tasks.classification.samples import Samples
 class Scored:
     """One asset's sampled frames in pts order. All arrays have N rows; `labels` are class indices or UNLABELLED.
 
-    probabilities (N, C) float32; called (N,) class indices; positive: the positive class's index, or None; slices: the
-    asset's part of each of `slices.DIMENSIONS`.
+    probabilities (N, C) float32; called (N,) class indices; positive: the positive class's index, or None; boxes: of a
+    detector; slices: the asset's part of each of `slices.DIMENSIONS`.
     """
 
     asset_id: str
@@ -38,6 +39,7 @@ class Scored:
     probabilities: np.ndarray
     called: np.ndarray
     positive: int | None
+    boxes: FrameBoxes | None = None
     slices: dict[str, str | None] = field(default_factory=dict)
 
     @cached_property
@@ -80,7 +82,7 @@ def scored_assets(
                 Fraction(row["time_base_num"] or 1, row["time_base_den"] or 1),
                 row["first_pts"] or 0, row["last_pts"] or 0, samples.frame_ids[at], samples.frame_index[at],
                 samples.pts[at], samples.labels[at], probabilities[at], called[at], positive,
-                asset_slices(row),
+                FrameBoxes.of(samples, at), asset_slices(row),
             )
         )  # fmt: skip
     return sorted(found, key=lambda asset: asset.asset_id)
@@ -93,7 +95,7 @@ def prediction_rows(assets: list[Scored], task: Task, model_version: str) -> lis
             "uri": asset.uri, "asset_id": asset.asset_id, "frame_index": int(asset.frame_index[i]),
             "pts": int(asset.pts[i]), "timestamp_s": float(asset.seconds[i]), "label": _name(task, asset.labels[i]),
             "prediction": task.classes[asset.called[i]], "score": float(asset.scores[i]),
-            "model_version": model_version, **asset.slices,
+            "model_version": model_version, **asset.slices, **(asset.boxes.columns(i) if asset.boxes else {}),
             **{f"prob_{name}": float(value) for name, value in zip(task.classes, asset.probabilities[i], strict=True)},
         }
         for asset in assets
@@ -121,6 +123,7 @@ def measured(assets: list[Scored], catalog: list[dict], threshold: float | None)
     slices = slice_metrics(assets, threshold)
     return {
         **test_metrics(assets, threshold),
+        **box_figures(assets),
         "near_duplicates_in_train": near_duplicates(test, train),
         **({"slices": slices} if slices else {}),
     }
@@ -137,7 +140,7 @@ def test_metrics(assets: list[Scored], threshold: float | None) -> dict[str, flo
     figures: dict[str, float | int] = dict(frame_metrics(labels, probabilities, positive, threshold))
     if MANY[0] in figures:
         figures["classes"] = len(np.unique(labels))
-    if positive is not None:
+    if positive is not None and threshold is not None:
         figures["threshold"] = float(threshold)
     figures |= {
         "assets": len(assets),

@@ -5,8 +5,29 @@ from components.evaluation.content import Content, share
 
 def tiles(content: Content) -> list[dict[str, str]]:
     """Tiles in order, the main one first: title, figure, text."""
-    found = _of_all(content) if content.recipe.task.positive is None else _of_positive(content)
+    found = _of_boxes(content) if "ap50" in content.metrics else []
+    found += _of_all(content) if content.recipe.task.positive is None else _of_positive(content)
     return [{"title": title, "figure": f"{value:.3f}", "text": text} for title, value, text in found]
+
+
+def _of_boxes(content: Content) -> list[tuple[str, float, str]]:
+    m, boxes = content.metrics, int(content.metrics["boxes"])
+    guess = f"The whole {content.unit} as a box gives {m['whole_picture_corloc']:.2f}, one in the middle "
+    guess += f"{m['centred_corloc']:.2f}"
+    taught = "lime_corloc" in m
+    return [
+        (
+            "AP at IoU .5", m["ap50"],
+            f"Average precision over {boxes} true boxes: how clean the ranking of the boxes found is.",
+        ),
+        (
+            "CorLoc", m["corloc"],
+            f"How often the surest box of a {content.unit} that shows something covers it (IoU .5). {guess}"
+            + (f"; the boxes it learned from have {m['lime_corloc']:.2f}." if taught else "."),
+        ),
+        ("Mean IoU", m["mean_iou"], "Of the surest box with the true one it fits best."),
+        ("Recall of boxes", m["recall50"], f"Of {boxes} true boxes, how many are found at IoU .5."),
+    ]  # fmt: skip
 
 
 def _of_positive(content: Content) -> list[tuple[str, float, str]]:

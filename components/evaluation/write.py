@@ -12,14 +12,13 @@ from components.core import media, paths
 from components.core.errors import SightlineError
 from components.core.files import atomic_directory, atomic_text
 from components.core.progress import progress
-from components.core.tables import iter_rows, shard_asset, shards
+from components.core.tables import PICTURES, iter_rows, shard_asset, shards
 from components.core.workcache import seal, sealed, work_key, work_path
 from components.evaluation import curves, matrix, scores, transcode
 from components.evaluation.content import Content
 from components.evaluation.moments import Moment
 from components.evaluation.report import confusion, render
 from components.evaluation.scores import Scored
-from components.tasks.classification.samples import PICTURES
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:

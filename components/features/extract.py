@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 from components.core import media, tables
 from components.core.errors import SightlineError
 from components.core.recipe import Features
-from components.core.tables import shard_asset
+from components.core.spark import task_cores
+from components.core.tables import PICTURES, shard_asset
 from components.core.workcache import seal
 from components.features.chunks import ahead, chunks, others
 from components.tasks.engines import Engine, Plan, load
 from components.tasks.parts import identity
 
 ID_COLUMNS = ["frame_id", "asset_id", "frame_index", "pts"]
-PICTURES = "pictures"  # what the names of shards of pictures begin with: no motion from one to the next
 
 
 def extract(item: dict) -> dict:
@@ -29,7 +29,7 @@ def extract(item: dict) -> dict:
     process. Run again it writes the same bytes.
     """
     plan = Plan.parse(item["plan"])
-    engine = _engine(item["plan"], _threads())
+    engine = _engine(item["plan"], task_cores())
     around = [Path(name) if (name := item[side]) else None for side in ("before", "after")]
     table = shard_features(engine, plan, Path(item["frames"]), *around)
     tables.write_shard(item["target"], table, table.schema)
@@ -105,11 +105,3 @@ def _pictures(frames: Path, params: Features, row: int | None) -> Iterator[np.nd
 @cache
 def _engine(plan: str, threads: int) -> Engine:
     return load(Plan.parse(plan), threads)
-
-
-def _threads() -> int:
-    """The cores that Spark gives one task."""
-    from pyspark import TaskContext
-
-    context = TaskContext.get()
-    return context.cpus() if context else 1

@@ -32,8 +32,9 @@ def main(recipe: Recipe) -> None:
     targets = label_targets(source, records)
     task = recipe.task
     result = annotate(
-        found.labels, targets, task.classes, source.label_map, recipe.ingest.uncovered, positive=task.positive
-    )
+        found.labels, targets, task.classes, source.label_map, recipe.ingest.uncovered, task.positive,
+        source.label_source,
+    )  # fmt: skip
     splits = assign(split_candidates(source, targets, result.rows), recipe.ingest.split)
     for row in catalog:
         row["split"] = splits[row["asset_id"]] if row["status"] == OK else None

@@ -42,6 +42,7 @@ def annotate(
     words: dict[str, str],
     uncovered: str | None = None,
     positive: str | None = None,
+    label_source: str = "human",
 ) -> Annotated:
     """One annotation per run of neighbouring frames with the same class, and one per box.
 
@@ -51,7 +52,8 @@ def annotate(
     of one identity in one frame. A label that says again what another said is accepted and adds no row. Of a label with
     several words those count that `words` knows: `positive` wins, then the class that stands last in `classes`; where
     it knows none, its frames are left unlabelled. `uncovered` is the class of frames that no label of frames speaks of.
-    A box has the class that `words` gives it or its own word; it is cut at the picture's edge.
+    A box has the class that `words` gives it or its own word; it is cut at the picture's edge. `label_source` is the
+    rows' `source`, who says so, where a label does not say it itself.
     """
     matcher = Matcher(files, classes, words, positive)
     refused: list[Refusal] = []
@@ -61,7 +63,7 @@ def annotate(
         try:
             asset = matcher.asset(label.media)
             if label.box is not None:
-                boxes.append((label, box_row(label, asset, words)))
+                boxes.append((label, box_row(label, asset, words, label_source)))
             else:
                 index = matcher.index(label.word)
                 claims[asset.asset_id].append(_Claim(label, index, *frames_of(label, asset)))
@@ -79,7 +81,8 @@ def annotate(
         accepted += taken
         if uncovered is not None:
             found = np.where(found == NO_CLASS, classes.index(uncovered), found)
-        rows += _runs(assets[asset_id], found, classes)
+        told = next((claim.said.said_by for claim in claims[asset_id] if claim.said.said_by), label_source)
+        rows += _runs(assets[asset_id], found, classes, told)
     rows.sort(key=_row_order)
     refused.sort(key=lambda refusal: (refusal.file, refusal.line or 0))
     return Annotated(rows, refused, accepted, matcher.unmapped(), dict(sorted(foreign.items())))
@@ -136,7 +139,7 @@ def _settle(asset: Asset, claims: list[_Claim], classes: tuple[str, ...]) -> tup
     return settled, refused, none - len(refused)
 
 
-def _runs(asset: Asset, found: np.ndarray, classes: tuple[str, ...]) -> Iterator[dict]:
+def _runs(asset: Asset, found: np.ndarray, classes: tuple[str, ...], label_source: str) -> Iterator[dict]:
     """Runs of frames with one class as rows of the annotations table."""
     edges = np.flatnonzero(np.diff(found)) + 1
     for first, end in zip([0, *edges], [*edges, len(found)], strict=True):
@@ -146,6 +149,6 @@ def _runs(asset: Asset, found: np.ndarray, classes: tuple[str, ...]) -> Iterator
                 "first_pts": int(asset.pts[first]),
                 "last_pts": int(asset.pts[end - 1]),
                 "class": classes[found[first]],
-                "source": "human",
+                "source": label_source,
                 "weight": 1.0,
             }

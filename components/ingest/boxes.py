@@ -6,7 +6,7 @@ from components.ingest.labels.common import Box, Label, Refusal
 from components.ingest.match import Asset, frames_of, where
 
 
-def box_row(label: Label, asset: Asset, words: dict[str, str]) -> dict:
+def box_row(label: Label, asset: Asset, words: dict[str, str], label_source: str) -> dict:
     """The row of a box. Raises ValueError where it has no frame, or lies not in the picture."""
     first, _ = frames_of(label, asset)
     if label.size is not None and label.size != (asset.width, asset.height):
@@ -16,7 +16,8 @@ def box_row(label: Label, asset: Asset, words: dict[str, str]) -> dict:
     pts = int(asset.pts[first])
     return {
         "asset_id": asset.asset_id, "first_pts": pts, "last_pts": pts, "class": words.get(label.word, label.word),
-        "x": x, "y": y, "w": w, "h": h, "track_id": label.track, "source": "human", "weight": label.weight,
+        "x": x, "y": y, "w": w, "h": h, "track_id": label.track, "source": label.said_by or label_source,
+        "weight": label.weight,
     }  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Groups of near-duplicate pictures: perceptual hashes that differ in few bits, found without comparing all pairs.
 
 Multi-index hashing (M. Norouzi, A. Punjani, D. Fleet, "Fast search in Hamming space with multi-index hashing", 2012):
-of PARTS parts of a hash at most DISTANCE hold a differing bit, so near hashes agree in whole on the rest. Hashes are
-sorted by every such choice of parts, and only neighbours with the same ones are compared.
+of two parts more than bits may differ, two at least hold no differing bit, so near hashes agree in whole on those.
+Hashes are sorted by every such choice of parts, and only neighbours with the same ones are compared.
 """
 
 from itertools import combinations
@@ -16,16 +16,17 @@ DISTANCE = 4
 # deviation) it is compared with none.
 FEATURELESS = 2.0
 
-PARTS = 6  # two of them agree at least: 15 keys of 20 bits or more, so that a million hashes seldom share one by chance
-_BOUNDS = [round(64 * part / PARTS) for part in range(PARTS + 1)]
+# Parts that agree at least. For DISTANCE that makes 15 keys of 20 bits or more: a million hashes seldom share one by
+# chance. Keys for larger distances are shorter, and the search slower.
+AGREE = 2
 _CLOSE = 16  # a run of at most so many equal keys is compared at once with all other such runs
 
 
-def near_groups(hashes: np.ndarray, contrast: np.ndarray) -> np.ndarray:
+def near_groups(hashes: np.ndarray, contrast: np.ndarray, distance: int = DISTANCE) -> np.ndarray:
     """Per picture the index of its group's first member, or -1 where it is alone; (n,) int64.
 
     `hashes` (n,) int64 (`media.perceptual_hash`), `contrast` (n,) as in the catalog. Pictures of which a chain of near
-    ones leads from one to the other are of one group.
+    ones leads from one to the other are of one group. `distance`: in how many bits near hashes differ at most.
     """
     found = np.full(len(hashes), -1, dtype=np.int64)
     seen = np.flatnonzero(contrast >= FEATURELESS)
@@ -35,37 +36,41 @@ def near_groups(hashes: np.ndarray, contrast: np.ndarray) -> np.ndarray:
     # Numbered by their first picture, so that the smallest of a group is the one to name it by.
     rank = np.argsort(np.argsort(first))
     ordered = distinct[np.argsort(first)]
-    root = _joined(ordered)[rank[member]]
+    root = _joined(ordered, distance)[rank[member]]
     root = np.sort(first)[root]
     counts = np.bincount(root, minlength=len(seen))
     found[seen] = np.where(counts[root] > 1, seen[root], -1)
     return found
 
 
-def _joined(hashes: np.ndarray) -> np.ndarray:
+def _joined(hashes: np.ndarray, distance: int) -> np.ndarray:
     """Per distinct hash, (n,) uint64, the smallest index of those that it is joined with."""
     root = np.arange(len(hashes))
-    for parts in combinations(range(PARTS), PARTS - DISTANCE):
-        mask = np.uint64(sum(((1 << _BOUNDS[part + 1]) - (1 << _BOUNDS[part])) for part in parts))
+    count = distance + AGREE
+    bounds = [round(64 * part / count) for part in range(count + 1)]
+    for parts in combinations(range(count), AGREE):
+        mask = np.uint64(sum(((1 << bounds[part + 1]) - (1 << bounds[part])) for part in parts))
         key = hashes & mask
         order = np.argsort(key, kind="stable")
         edges = np.flatnonzero(np.diff(key[order])) + 1
         starts, ends = np.r_[0, edges], np.r_[edges, len(order)]
         long = ends - starts > _CLOSE
         for start, end in zip(starts[long], ends[long], strict=True):
-            root = _spread(hashes, root, order[start:end])
+            root = _spread(hashes, root, order[start:end], distance)
         run = np.repeat(np.where(long, -1, np.arange(len(starts))), ends - starts)
         for shift in range(1, min(_CLOSE, int((ends - starts).max()))):
             together = np.flatnonzero((run[:-shift] == run[shift:]) & (run[:-shift] >= 0))
-            root = _join(root, *_near(hashes, root, order[together], order[together + shift]))
+            root = _join(root, *_near(hashes, root, order[together], order[together + shift], distance))
     return root
 
 
-def _near(hashes: np.ndarray, root: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _near(
+    hashes: np.ndarray, root: np.ndarray, a: np.ndarray, b: np.ndarray, distance: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Of the pairs (a, b) those that are near and not joined yet."""
     apart = root[a] != root[b]
     a, b = a[apart], b[apart]
-    near = np.bitwise_count(hashes[a] ^ hashes[b]) <= DISTANCE
+    near = np.bitwise_count(hashes[a] ^ hashes[b]) <= distance
     return a[near], b[near]
 
 
@@ -81,7 +86,7 @@ def _join(root: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return root
 
 
-def _spread(hashes: np.ndarray, root: np.ndarray, members: np.ndarray) -> np.ndarray:
+def _spread(hashes: np.ndarray, root: np.ndarray, members: np.ndarray, distance: int) -> np.ndarray:
     """`root` after joining what is near within a long run, such as a fixed camera's: each member finds its neighbours
     among those not reached yet, so a run that hangs together costs little more than its length."""
     left, a, b = members, [], []
@@ -89,7 +94,7 @@ def _spread(hashes: np.ndarray, root: np.ndarray, members: np.ndarray) -> np.nda
         frontier, left = [left[0]], left[1:]
         while frontier and left.size:
             at = frontier.pop()
-            near = np.bitwise_count(hashes[left] ^ hashes[at]) <= DISTANCE
+            near = np.bitwise_count(hashes[left] ^ hashes[at]) <= distance
             reached, left = left[near], left[~near]
             frontier += reached.tolist()
             a += [at] * len(reached)

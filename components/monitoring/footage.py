@@ -1,56 +1,109 @@
-"""What footage looks like, asset by asset: the catalog's figures and the mean of the features' vectors."""
+"""What there is to compare: the profile of the champion, and the same figures of the footage that it never saw."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from mlflow.entities.model_registry import ModelVersion
 
-from components.core import tables
-from components.core.tables import read_table
+from components.core import paths, profile, tables
+from components.core.errors import SightlineError
+from components.core.files import value_sha256
+from components.core.profile import VECTORS
+from components.core.recipe import Recipe
+from components.tasks.classification.labels import UNLABELLED, frame_labels
 
-FIGURES = ("brightness", "contrast", "sharpness", "saturation")
 
+@dataclass(frozen=True)
+class Footage:
+    """`then`: the champion's profile; `now`: that of the newest assets that it has not seen.
 
-def figures(data: Path, *groups: Collection[str]) -> list[dict[str, np.ndarray]]:
-    """Of each group of assets of the tables in `data`, sorted by id: FIGURES, `pixels` (log2 of width x height), each
-    (N,) float64, and `embedding` (N, D), the mean of an asset's vectors; not a number where a table has nothing of it.
+    `labelled`: how many of those have reviewed labels on frames that the champion scored; `digest`: of which assets
+    they are and what their labels say; `left_out`: what cannot be compared, in words.
     """
-    wanted = set().union(*groups)
-    rows = read_table(data / "catalog", ["asset_id", "width", "height", *FIGURES]).to_pylist()
-    known = {row["asset_id"]: row for row in rows if row["asset_id"] in wanted}
-    means = embeddings(data / "features", known)
-    return [_of_group([known[asset] for asset in sorted(group) if asset in known], means) for group in groups]
+
+    then: pa.Table
+    now: pa.Table
+    labelled: int
+    digest: str
+    left_out: tuple[str, ...]
+
+    def current(self) -> dict[str, np.ndarray]:
+        """Figures of the new footage, without what cannot be compared."""
+        found = profile.figures(self.now)
+        if self.left_out:
+            found.pop(profile.EMBEDDING, None)
+        return found
 
 
-def _of_group(rows: list[dict], means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    found = {name: np.array([row[name] for row in rows], np.float64) for name in FIGURES}
-    areas = [(row["width"] or 0) * (row["height"] or 0) for row in rows]
-    found["pixels"] = np.array([np.log2(area) if area else np.nan for area in areas])
-    if means and rows:
-        nothing = np.full(len(next(iter(means.values()))), np.nan)
-        found["embedding"] = np.stack([means.get(row["asset_id"], nothing) for row in rows])
+def footage(recipe: Recipe, champion: ModelVersion, scores: Path, model: str) -> Footage:
+    """The two sides, by the recipe's tables and the scores of new footage (a folder that need not be there).
+
+    `model`: whose scores they must be. Raises SightlineError where no profile was kept with the champion, or a table is
+    not there.
+    """
+    then, data = reference(champion), paths.data(recipe.name)
+    new = newest(unseen(data, then), recipe.monitoring.window)
+    notes = tables.read_table(data / "annotations")
+    notes = notes.filter(pc.is_in(notes["asset_id"], pa.array(sorted(new), pa.string())))
+    said = scored(recipe, scores, new, model, notes)
+    now = profile.profile(data, new.keys(), said)
+    labels = notes.select(["asset_id", "first_pts", "last_pts", "class"]).to_pylist()
+    same = now.schema.metadata[VECTORS] == then.schema.metadata[VECTORS]
+    return Footage(
+        then, now, sum(one.error is not None for one in said.values()), value_sha256([sorted(new), labels]),
+        () if same else ("embedding: the vectors are made otherwise than those that the champion learned from",),
+    )  # fmt: skip
+
+
+def reference(champion: ModelVersion) -> pa.Table:
+    """The champion's profile."""
+    found = profile.stored(champion.run_id) if champion.run_id else None
+    if found is None:
+        raise SightlineError(
+            f"{champion.name} version {champion.version}: no profile was kept with it",
+            "it was registered without the promotion stage: run that for its model",
+        )
     return found
 
 
-def embeddings(table: Path, assets: Collection[str]) -> dict[str, np.ndarray]:
-    """asset id -> the mean of its vectors, (D,) float64; one shard in memory at a time."""
-    sums: dict[str, np.ndarray] = {}
-    counts: dict[str, int] = {}
-    for shard in tables.shards(table):
-        rows = tables.read_shard(shard, ["asset_id", "vector"])
-        if not len(rows):
+def unseen(data: Path, seen: pa.Table) -> dict[str, dict]:
+    """Rows {uri, status} of the catalog by asset, quarantined ones too, that are not in the profile `seen`."""
+    known = set(seen["asset_id"].to_pylist())
+    rows = tables.read_table(data / "catalog", ["asset_id", "uri", "status"]).to_pylist()
+    return {row["asset_id"]: row for row in rows if row["asset_id"] not in known}
+
+
+def newest(assets: dict[str, dict], count: int) -> dict[str, dict]:
+    """The `count` of these assets whose files were written last; what has no file any more is older than all."""
+
+    def written(asset: str) -> tuple[int, str]:
+        file = paths.resolve(assets[asset]["uri"])
+        return (file.stat().st_mtime_ns if file.exists() else 0), asset
+
+    return {asset: assets[asset] for asset in sorted(assets, key=written)[-count:]}
+
+
+def shard(scores: Path, asset: str) -> Path:
+    """Where the scores of an asset are."""
+    return scores / f"{asset}.parquet"
+
+
+def scored(
+    recipe: Recipe, scores: Path, assets: Collection[str], model: str, annotations: pa.Table
+) -> dict[str, profile.Scored]:
+    """What this model said of these assets, and how wrong it was by the labels that they have by now."""
+    task, sums = recipe.task, {}
+    for file in (shard(scores, asset) for asset in sorted(assets)):
+        if tables.scored_by(file) != model:
             continue
-        vectors = rows["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
-        for asset, vector in zip(rows["asset_id"].to_pylist(), vectors, strict=True):
-            if asset in assets:
-                sums[asset] = sums.get(asset, 0.0) + vector.astype(np.float64)
-                counts[asset] = counts.get(asset, 0) + 1
-    return {asset: total / counts[asset] for asset, total in sums.items()}
-
-
-def mean_scores(table: Path) -> np.ndarray:
-    """The mean score of each asset in a table of predictions, (N,) float64."""
-    scores: dict[str, list[float]] = {}
-    for row in read_table(table, ["asset_id", "score"]).to_pylist():
-        scores.setdefault(row["asset_id"], []).append(row["score"])
-    return np.array([np.mean(scores[asset]) for asset in sorted(scores)], np.float64)
+        rows = tables.read_shard(file, ["asset_id", "pts", "score", *(f"prob_{name}" for name in task.classes)])
+        ids = np.array(rows["asset_id"].to_pylist(), dtype=object)
+        labels = frame_labels(annotations, ids, rows["pts"].to_numpy(), task)
+        right = np.stack([rows[f"prob_{name}"].to_numpy() for name in task.classes], axis=1)
+        errors = np.where(labels == UNLABELLED, np.nan, 1.0 - right[np.arange(len(labels)), labels])
+        profile.add(sums, ids, rows["score"].to_numpy(), errors)
+    return profile.means(sums)

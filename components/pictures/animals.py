@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from components.pictures.draw import curve, fixed, grid, noise
+from components.pictures.draw import curve, noise
+from components.pictures.figures import Canvas, Figure, limb, solid
 
 
 @dataclass(frozen=True)
@@ -47,52 +47,22 @@ SPECIES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Figure:
-    """An animal by itself: alpha (h, w) float32 0..1, rgb (h, w, 3) float32 0..255 without light, eyes (N, 2) pixels.
+def chances() -> np.ndarray:
+    """How likely each of SPECIES comes by; sums to 1."""
+    weights = np.array([species.common for species in SPECIES])
+    return weights / weights.sum()
 
-    `foot`: pixel (x, y) of the ground under its middle.
+
+def draw(
+    rng: np.random.Generator, species: Species, unit: float, sideways: tuple[float, float] = (0.45, 1.0)
+) -> Figure:
+    """An animal whose shoulder is `unit` pixels high, in a pose and coloured by chance.
+
+    `sideways`: from least to most, how far it is turned so that its side is seen (1: in full).
     """
-
-    alpha: np.ndarray
-    rgb: np.ndarray
-    eyes: np.ndarray
-    foot: tuple[float, float]
-
-
-def draw(rng: np.random.Generator, species: Species, unit: float) -> Figure:
-    """An animal whose shoulder is `unit` pixels high, in a pose, turned and coloured by chance."""
-    twice = 2 if unit < 70 else 1  # small ones are drawn larger and averaged down
-    scale = unit * twice
-    limbs, head, pose = _pose(rng, species)
-    turn = rng.uniform(0.45, 1.0) * rng.choice((-1, 1))  # how far it is seen from the side, and which way it looks
-    around = np.concatenate([part for part, _ in limbs])
-    low = (around * (turn, 1)).min(0) - 0.35
-    high = (around * (turn, 1)).max(0) + 0.35
-    width, height = (np.ceil((high - low) * scale / twice).astype(int) + 1) * twice
-
-    def pixels(points: np.ndarray) -> np.ndarray:
-        out = (np.asarray(points) * (turn, 1) - low) * scale
-        out[..., 1] = height - out[..., 1]
-        return out
-
-    alpha, shade = np.zeros((height, width), np.uint8), np.full((height, width), 255, np.uint8)
-    for outline, light in limbs:
-        cv2.fillPoly(alpha, [fixed(pixels(outline))], 255, cv2.LINE_AA, 4)
-        cv2.fillPoly(shade, [fixed(pixels(outline))], int(255 * light), cv2.LINE_8, 4)
-    x, y = grid(height, width)
-    # The outline is ragged by a hair's length, as fur is.
-    hair = np.float32(max(0.6, 0.011 * scale))
-    jitter = [noise(x, y, max(2.0, 0.05 * scale), rng, 2) * hair for _ in range(2)]
-    alpha, shade = (cv2.remap(layer, x + jitter[0], y + jitter[1], cv2.INTER_LINEAR) for layer in (alpha, shade))
-    rgb = _fur(rng, species, x, y, scale, height, low[1], pixels(head)) * (shade.astype(np.float32) / 255)[..., None]
-    eyes = pixels(pose)
-    if twice == 2:
-        size = (width // 2, height // 2)
-        alpha, rgb = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in (alpha, rgb))
-        eyes = eyes / 2
-    foot = (-low[0] * unit, (height - (0 - low[1]) * scale) / twice)
-    return Figure(alpha.astype(np.float32) / 255, rgb, eyes, foot)
+    limbs, head, eyes = _pose(rng, species)
+    turn = rng.uniform(*sideways) * rng.choice((-1, 1))  # how far it is seen from the side, and which way it looks
+    return solid(rng, limbs, turn, unit, lambda canvas: _fur(rng, species, canvas, canvas.pixels(head)), eyes)
 
 
 def _pose(rng, s: Species):
@@ -111,7 +81,7 @@ def _pose(rng, s: Species):
             knee = np.array([base + 0.45 * swing + (0.05 if base > 0 else -0.07), hip * 0.48 + lift])
             foot = np.array([base + swing, 0.02 + lift])
             hull = ((base, hip + 0.12), knee, foot, foot + (s.leg * 0.7, 0))
-            limbs.append((_limb(np.array(hull), (s.leg * 2.1, s.leg, s.leg * 0.8, s.leg * 0.7)), light))
+            limbs.append((limb(np.array(hull), (s.leg * 2.1, s.leg, s.leg * 0.8, s.leg * 0.7)), light))
     sag = rng.uniform(-0.03, 0.04)
     rump = rng.uniform(0.02, 0.1)
     trunk = [
@@ -126,28 +96,28 @@ def _pose(rng, s: Species):
     poll = root + s.neck[0] * np.array([np.cos(tilt), np.sin(tilt)])
     poll[1] = max(poll[1], 0.16)
     wide = max(0.3 * depth, 0.11)
-    limbs.append((_limb(np.stack([root, (root + poll) / 2, poll]), (wide * 1.35, wide, wide * 0.82)), 1.0))
+    limbs.append((limb(np.stack([root, (root + poll) / 2, poll]), (wide * 1.35, wide, wide * 0.82)), 1.0))
     nod = np.radians(rng.normal(-18, 10) - (35 if grazing else 0))
     nose = poll + s.head * np.array([np.cos(nod), np.sin(nod)])
     nose[1] = max(nose[1], 0.06)
-    limbs.append((_limb(np.stack([poll, (2 * poll + nose) / 3, nose]), (wide * 0.8, wide * 0.78, wide * 0.34)), 1.0))
+    limbs.append((limb(np.stack([poll, (2 * poll + nose) / 3, nose]), (wide * 0.8, wide * 0.78, wide * 0.34)), 1.0))
     up = nod + np.radians(rng.uniform(85, 130))
     for spread, light in ((0.25, 0.7), (-0.05, 1.0)):
         tip = poll + s.ear * np.array([np.cos(up + spread), np.sin(up + spread)])
-        limbs.append((_limb(np.stack([poll, (poll + tip) / 2, tip]), (s.ear * 0.2, s.ear * 0.26, s.ear * 0.06)), light))
+        limbs.append((limb(np.stack([poll, (poll + tip) / 2, tip]), (s.ear * 0.2, s.ear * 0.26, s.ear * 0.06)), light))
     if s.antlers:
         for spread in (0.2, -0.35):
             beam = np.array([(0, 0), (-0.12, 0.28), (0.02, 0.55)]) @ _turn(spread) + poll
-            limbs.append((_limb(beam, (0.035, 0.03, 0.02)), 0.8))
+            limbs.append((limb(beam, (0.035, 0.03, 0.02)), 0.8))
             for at in (0.35, 0.65):
                 fork = np.stack([beam[0] * (1 - at) + beam[2] * at, beam[0] * (1 - at) + beam[2] * at + (0.16, 0.12)])
-                limbs.append((_limb(fork, (0.025, 0.015)), 0.8))
+                limbs.append((limb(fork, (0.025, 0.015)), 0.8))
     drop = rng.uniform(-0.5, 0.15)
     start = np.array([back, top - 0.18])
     tail = np.stack(
         [start, start + s.tail[0] * np.array([-0.55, 0.5 * drop]), start + s.tail[0] * np.array([-0.85, drop])]
     )
-    limbs.append((_limb(tail, (s.tail[1] * 0.6, s.tail[1], s.tail[1] * 0.4)), 0.92))
+    limbs.append((limb(tail, (s.tail[1] * 0.6, s.tail[1], s.tail[1] * 0.4)), 0.92))
     eye = poll + 0.3 * (nose - poll) + (0, 0.25 * wide)
     return limbs, np.stack([poll, nose]), eye[None]
 
@@ -156,20 +126,9 @@ def _turn(angle: float) -> np.ndarray:
     return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
 
-def _limb(points: np.ndarray, radii: tuple[float, ...]) -> np.ndarray:
-    """The outline of a tapering limb along points (N, 2), round at its far end."""
-    middle = curve(points, 6)
-    r = np.interp(np.linspace(0, 1, len(middle)), np.linspace(0, 1, len(radii)), radii)[:, None]
-    step = np.gradient(middle, axis=0)
-    step /= np.maximum(np.hypot(*step.T), 1e-6)[:, None]
-    normal = np.stack([-step[:, 1], step[:, 0]], axis=1)
-    tip = middle[-1] + step[-1] * r[-1]
-    return np.concatenate([middle + normal * r, [tip], (middle - normal * r)[::-1]])
-
-
-def _fur(rng, s: Species, x, y, scale, height, low, head) -> np.ndarray:
+def _fur(rng, s: Species, canvas: Canvas, head) -> np.ndarray:
     """Colours without light: back to belly, streaked along the coat, with the species' marks."""
-    up = (height - y) / np.float32(scale) + np.float32(low)  # shoulder heights above the ground
+    x, y, scale, up = canvas.x, canvas.y, canvas.scale, canvas.up
     share = np.clip((up - (1 - 0.8 * s.body[1])) / (0.6 * s.body[1]), 0, 1)[..., None]
     tone = rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3)
     back, belly = (np.array(part, np.float32) * np.float32(tone) for part in (s.back, s.belly))

@@ -12,10 +12,12 @@ import numpy as np
 from PIL import Image
 
 from components.core.files import atomic_json, atomic_path, atomic_text
-from components.pictures.animals import SPECIES, Figure, draw
+from components.pictures.animals import SPECIES, chances, draw
 from components.pictures.draw import stream
 from components.pictures.exif import exif
+from components.pictures.figures import Figure
 from components.pictures.light import Camera, Weather
+from components.pictures.scene import Scene, seen
 from components.pictures.sites import FOCAL, Site, paint
 
 QUALITY = 90
@@ -97,17 +99,16 @@ def shots(spec: CameraSpec, number: int) -> list[Shot]:
 
 def picture(camera: Camera, shot: Shot, rng: np.random.Generator) -> np.ndarray:
     """The upright picture of a shot, (H, W, 3) uint8 RGB."""
-    site, light = camera.site, camera.light(shot.weather)
-    scene, distance = site.albedo.astype(np.float32), site.distance
+    scene = Scene(camera, shot.weather)
     if shot.animal:
-        distance = distance.copy()
-        _add_animal(site, scene, light, distance, shot.weather, rng)
-    return camera.expose(scene, light, distance, shot.weather, rng)
+        _add_animal(scene, rng)
+    return scene.expose(rng)
 
 
-def _add_animal(site: Site, scene, light, distance, weather: Weather, rng) -> None:
-    """Puts an animal, of which enough can be seen, into the scene, its shadow into the light, both in place."""
-    species = SPECIES[rng.choice(len(SPECIES), p=_chances())]
+def _add_animal(scene: Scene, rng) -> None:
+    """Puts an animal, of which enough can be seen, into the scene."""
+    site, night = scene.site, scene.weather.night
+    species = SPECIES[rng.choice(len(SPECIES), p=chances())]
     lowest = 1.04 * site.size[0]  # of its feet: nearer, the picture would cut off its legs
     nearest = FOCAL * site.height_m / (lowest - site.horizon)
     # From small to large in the picture, whatever the species: small ones come near or are not noticed.
@@ -117,31 +118,15 @@ def _add_animal(site: Site, scene, light, distance, weather: Weather, rng) -> No
     if rng.random() < 0.6:
         figure = _blurred(figure, rng, unit)
     while True:
-        across, y = site.foot(float(rng.uniform(-1.0, 1.0)), metres)
-        left, top = round(across - figure.foot[0]), round(y - figure.foot[1])
-        patch, part = _overlap(site.size, figure.alpha.shape, left, top)
-        if patch is not None:
-            alpha = np.where(site.standing[patch] < metres, 0, figure.alpha[part]).astype(np.float32)
-            if alpha.sum() >= max(SEEN_PIXELS, SEEN_SHARE * figure.alpha.sum()):
-                break
+        foot = site.foot(float(rng.uniform(-1.0, 1.0)), metres)
+        left, top = round(foot[0] - figure.foot[0]), round(foot[1] - figure.foot[1])
+        there = seen(site, figure, left, top, metres)
+        if there and there.alpha.sum() >= max(SEEN_PIXELS, SEEN_SHARE * figure.alpha.sum()):
+            break
         metres = max(nearest, 0.97 * metres)  # in front of what hides it, sooner or later
-    scene[patch] += (figure.rgb[part] - scene[patch]) * alpha[..., None]
-    distance[patch] += (metres - distance[patch]) * alpha
-    _shadow(site, light, (across, y), unit, metres, weather)
-    # The animal stands upright in the light of where it stands, not in that of what it hides.
-    row, column = (int(np.clip(at, 0, edge - 1)) for at, edge in zip((y, across), site.size, strict=True))
-    own = np.float32(light[row, column] if weather.night else 0.5 * light[row, column] + 0.4)
-    light[patch] += (own - light[patch]) * alpha * np.float32(0.9)
-    if weather.night and rng.random() < 0.6:
-        for x, y in figure.eyes + (left, top):
-            if 0 <= x < site.size[1] and 0 <= y < site.size[0] and site.standing[int(y), int(x)] >= metres:
-                cv2.circle(scene, (int(x * 16), int(y * 16)), int(max(16, 0.3 * unit)), (255,) * 3, -1, cv2.LINE_AA, 4)
-                cv2.circle(light, (int(x * 16), int(y * 16)), int(max(16, 0.3 * unit)), 1.2, -1, cv2.LINE_AA, 4)
-
-
-def _chances() -> np.ndarray:
-    weights = np.array([species.common for species in SPECIES])
-    return weights / weights.sum()
+    scene.put(figure, there, foot, unit, metres)
+    if night and rng.random() < 0.6:
+        scene.shine(figure.eyes + (left, top), unit, metres)
 
 
 def _blurred(figure: Figure, rng, unit: float) -> Figure:
@@ -157,30 +142,6 @@ def _blurred(figure: Figure, rng, unit: float) -> Figure:
     alpha = cv2.filter2D(figure.alpha, -1, kernel)
     covered = cv2.filter2D(figure.rgb * figure.alpha[..., None], -1, kernel)
     return Figure(alpha, covered / np.maximum(alpha, 1e-3)[..., None], figure.eyes, figure.foot)
-
-
-def _overlap(size, shape, left: int, top: int):
-    """Where a patch of this shape lies in the picture, and which part of it does: two pairs of slices, or None."""
-    y0, y1 = max(0, top), min(size[0], top + shape[0])
-    x0, x1 = max(0, left), min(size[1], left + shape[1])
-    if y1 - y0 < 4 or x1 - x0 < 4:
-        return None, None
-    return (slice(y0, y1), slice(x0, x1)), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-
-
-def _shadow(site: Site, light, foot, unit: float, metres: float, weather: Weather) -> None:
-    """Darkens the ground under the animal: more under a clear sky."""
-    strength = 0.22 if weather.night else 0.18 + 0.3 * (1 - weather.cloud)
-    wide, flat = 0.75 * unit, max(2.0, 0.3 * unit * site.height_m / metres)
-    left, top = round(foot[0] - 1.5 * wide), round(foot[1] - 2 * flat)
-    shape = (max(4, round(4 * flat)), max(4, round(3 * wide)))
-    patch, part = _overlap(site.size, shape, left, top)
-    if patch is None:
-        return
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    inside = np.exp(-(((x / shape[1] - 0.5) * 3) ** 4) - ((y / shape[0] - 0.5) * 2.6) ** 2).astype(np.float32)
-    open_ground = (site.standing[patch] >= metres).astype(np.float32)
-    light[patch] *= 1 - np.float32(strength) * inside[part] * open_ground
 
 
 def _exif(spec: CameraSpec, number: int, site: Site, shot: Shot, rng: np.random.Generator) -> Image.Exif:

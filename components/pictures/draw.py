@@ -1,5 +1,7 @@
 """What both generators draw with: seeded streams, smooth noise, curves through points."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -34,10 +36,15 @@ def curve(points: np.ndarray, steps: int = 10) -> np.ndarray:
     if len(points) < 3:
         return points
     p = np.concatenate([points[:1], points, points[-1:]])
-    t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
+    t = _steps(steps)
     a, b, c, d = (p[i : len(p) - 3 + i, None] for i in range(4))
     parts = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
     return np.concatenate([parts.reshape(-1, 2), points[-1:]])
+
+
+@cache
+def _steps(steps: int) -> np.ndarray:
+    return np.linspace(0, 1, steps, endpoint=False)[None, :, None]
 
 
 def fixed(points: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a camera makes of a site: daylight, weather, infra-red at night, its lens and its sensor."""
 
+from copy import copy
 from dataclasses import dataclass
 
 import cv2
@@ -39,18 +40,23 @@ class Camera:
         radius = np.hypot(x / width - 0.5, y / height - 0.5) / np.float32(0.5**0.5)
         self.vignette = 1 - np.float32(rng.uniform(0.12, 0.3)) * radius**2
         aim = np.hypot(x / width - rng.uniform(0.42, 0.58), y / height - rng.uniform(0.45, 0.65))
-        reach = np.float32(rng.uniform(3.4, 5.5))
-        spot = np.exp(-((aim / np.float32(rng.uniform(0.42, 0.6))) ** 2))
-        self.lamp = (spot * np.clip(reach / site.distance, 0, 1.25) ** 1.5).astype(np.float32)
+        self.reach = np.float32(rng.uniform(3.4, 5.5))
+        self.spot = np.exp(-((aim / np.float32(rng.uniform(0.42, 0.6))) ** 2))
         # Shadows of crowns above the picture, larger than it so that they can wander.
         x, y = grid(height + 160, width + 160)
         self.shadows = np.clip(0.5 + 1.3 * noise(x, y * 1.8, rng.uniform(40, 110), rng, 3), 0, 1)
         self.grain = np.clip(rng.standard_normal((height + 64, width + 64)), -3, 3).astype(np.float32)
 
+    def at(self, site: Site) -> "Camera":
+        """The same camera before another site, whose picture is of the same size."""
+        other = copy(self)
+        other.site = site
+        return other
+
     def light(self, weather: Weather) -> np.ndarray:
         """How brightly each pixel of the site is lit, (H, W) float32."""
-        if weather.night:
-            return self.lamp.copy()
+        if weather.night:  # by its lamp
+            return (self.spot * np.clip(self.reach / self.site.distance, 0, 1.25) ** 1.5).astype(np.float32)
         height, width = self.site.size
         at_x, at_y = (int(80 + 79 * turn(2 * np.pi * weather.phase)) for turn in (np.cos, np.sin))
         shadow = self.shadows[at_y : at_y + height, at_x : at_x + width]

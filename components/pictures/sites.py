@@ -125,7 +125,7 @@ class _Brush:
 
 
 def _colour(tone: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(value) for value in np.clip(tone, 0, 255))
+    return tuple(min(max(value, 0.0), 255.0) for value in np.asarray(tone, float).tolist())
 
 
 def _things(rng, kind, counts, leaves, bark, ground, cover) -> list:
@@ -182,13 +182,17 @@ def _tree(brush: _Brush, metres: float, across: float, rng, leaves, bark, conife
 def _foliage(brush: _Brush, centre, radius: float, metres: float, rng, leaves, count: int) -> None:
     """A cloud of leaves; nearer its foot darker."""
     leaf = np.clip(radius * 0.14, 1.2, 9)
-    for _ in range(count):
-        at = centre + rng.normal(0, 0.42, 2) * radius * (1, 0.75)
-        light = 1 - 0.35 * np.clip((at[1] - centre[1]) / radius, -1, 1)
-        turn, sides = rng.uniform(0, np.pi), np.linspace(0, 2 * np.pi, 7)[:-1]
-        shape = np.stack([leaf * 1.7 * np.cos(sides), leaf * 0.8 * np.sin(sides)], axis=1)
-        matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-        brush.fill(shape @ matrix.T + at, leaves * light * rng.uniform(0.7, 1.3), metres)
+    sides = np.linspace(0, 2 * np.pi, 7)[:-1]
+    shape = np.stack([leaf * 1.7 * np.cos(sides), leaf * 0.8 * np.sin(sides)], axis=1)
+    # Chance is asked leaf by leaf, the rest is computed for all leaves at once.
+    drawn = [(*rng.normal(0, 0.42, 2), rng.uniform(0, np.pi), rng.uniform(0.7, 1.3)) for _ in range(count)]
+    off_x, off_y, turn, bright = np.array(drawn).T
+    at = centre + np.stack([off_x, off_y], axis=1) * radius * (1, 0.75)
+    light = 1 - 0.35 * np.clip((at[:, 1] - centre[1]) / radius, -1, 1)
+    matrix = np.stack([np.cos(turn), np.sin(turn), -np.sin(turn), np.cos(turn)], axis=1).reshape(-1, 2, 2)
+    tones = leaves * light[:, None] * bright[:, None]
+    for turned, place, tone in zip(matrix, at, tones, strict=True):
+        brush.fill(shape @ turned + place, tone, metres)
 
 
 def _bush(brush: _Brush, metres: float, across: float, rng, leaves) -> None:

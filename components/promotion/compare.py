@@ -12,8 +12,8 @@ import numpy as np
 RESAMPLES = 1000
 DECIMALS = 6  # what is written down must not hang on the last bits of a sum
 
-# labels (N,), probabilities (N, C), threshold of the positive class -> figure; NaN where it is undefined.
-Metric = Callable[[np.ndarray, np.ndarray, float | None], float]
+# What `Scores.shown` gives -> figure; NaN where it is undefined.
+Metric = Callable[..., float]
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,19 @@ class Scores:
     probabilities: np.ndarray
     threshold: float | None
 
+    def shown(self, rows: np.ndarray | slice) -> tuple:
+        """What a metric of these rows is worked out from: labels, probabilities, threshold."""
+        return self.labels[rows], self.probabilities[rows], self.threshold
+
+    def at(self, rows: np.ndarray, told: "Scores | None" = None) -> "Scores":
+        """These rows, with the labels of `told`, which has as many, where it is given."""
+        keys = [self.keys[row] for row in rows]
+        labels = self.labels[rows] if told is None else told.labels
+        return Scores(keys, labels, self.probabilities[rows], self.threshold)
+
     def of_assets(self, assets: Collection[str]) -> "Scores":
         """The rows of these assets."""
-        rows = [row for row, (asset, _) in enumerate(self.keys) if asset in assets]
-        keys = [self.keys[row] for row in rows]
-        return Scores(keys, self.labels[rows], self.probabilities[rows], self.threshold)
+        return self.at(np.array([row for row, (asset, _) in enumerate(self.keys) if asset in assets], dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -70,17 +78,13 @@ def pair(challenger: Scores, champion: Scores) -> Pairs:
     mine = np.array([row for _, row in common], dtype=np.int64)
     theirs = np.array([places[key] for key in keys], dtype=np.int64)
     firsts = [row for row, (asset, _) in enumerate(keys) if row == 0 or asset != keys[row - 1][0]]
-    labels = challenger.labels[mine]
-    return Pairs(
-        np.array([*firsts, len(keys)], dtype=np.int64),
-        Scores(keys, labels, challenger.probabilities[mine], challenger.threshold),
-        Scores(keys, labels, champion.probabilities[theirs], champion.threshold),
-    )
+    own = challenger.at(mine)
+    return Pairs(np.array([*firsts, len(keys)], dtype=np.int64), own, champion.at(theirs, own))
 
 
 def measure(metric: Metric, scores: Scores, rows: np.ndarray | slice = slice(None)) -> float:
     """The metric of these rows."""
-    return metric(scores.labels[rows], scores.probabilities[rows], scores.threshold)
+    return metric(*scores.shown(rows))
 
 
 def paired_bootstrap(pairs: Pairs, metric: Metric, confidence: float, seed: int = 0) -> Difference | None:

@@ -14,12 +14,16 @@ SLICE_ASSETS = 10  # in both models' scores: of fewer a slice is too small to sp
 
 @dataclass(frozen=True)
 class Champion:
-    """The model in the champion's place. `scores` is None, with the reason in `missing`, where it left none behind."""
+    """The model in the champion's place. `scores` is None, with the reason in `missing`, where it left none behind.
+
+    `note`: why it was not asked about held-out footage that is newer than it, where it was not.
+    """
 
     version: int
     digest: str | None
     scores: Scores | None
     missing: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ def _compare(
         objections.append(f"it may be worse by {-found.low:.4f}, and {gates.max_regression:.4f} is the most allowed")
     objections += _worse_slices(gates, pairs, higher_is_better, slices)
     verdict = f"{gates.metric} against {name} on {ground}: {found.mean:+.4f} ({interval})"
+    verdict += f"; on those alone, as {champion.note}" if champion.note else ""
     return compared, found, objections + [verdict] if objections else [], [] if objections else [verdict]
 
 

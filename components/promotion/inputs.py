@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from components.core.errors import UsageError
 from components.core.recipe import Task, nearest
+from components.promotion import boxes
 from components.promotion.compare import Metric, Scores
 from components.tasks.classification.metrics import Calls, defined, figure_names
 
@@ -30,6 +31,12 @@ def failed_checks(validation: dict) -> list[str]:
         for one in suite.get("failed", [])
     ]
     return failed or ([] if validation.get("success") is True else ["the validation as a whole"])
+
+
+def judged_scores(predictions: pa.Table, task: Task, threshold: float | None, metric: str) -> Scores:
+    """`labelled_scores`, or where `metric` is one of boxes, those with the boxes. Raises KeyError as it does."""
+    scores = labelled_scores(predictions, task, threshold)
+    return boxes.with_boxes(scores, predictions, len(task.classes)) if metric in boxes.METRICS else scores
 
 
 def labelled_scores(predictions: pa.Table, task: Task, threshold: float | None) -> Scores:
@@ -67,6 +74,10 @@ def gate_metric(name: str, task: Task) -> Metric:
     It is NaN where the labels are of one side only. Raises UsageError where the task has no such figure.
     """
     names = figure_names(len(task.classes), task.positive_index)
+    if task.kind == "detection":
+        if name in boxes.METRICS:
+            return boxes.ap50
+        names = (*boxes.METRICS, *names)
     if name not in names:
         raise UsageError(f"promotion.gates.metric: no metric {name!r} of this task", nearest(name, list(names)))
     return partial(_figure, name, task.positive_index)

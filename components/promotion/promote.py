@@ -1,19 +1,24 @@
 """One promotion from the stages' files to the registry."""
 
+from collections.abc import Collection
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 from mlflow.entities.model_registry import ModelVersion
 
-from components.core import lineage, tracking
+from components.core import lineage, profile, tracking
 from components.core.errors import SightlineError
 from components.core.files import read_json, tree_sha256, value_sha256
 from components.core.recipe import Recipe
-from components.core.tables import read_table
+from components.core.tables import read_table, shards
 from components.promotion import registry
+from components.promotion.compare import Scores
 from components.promotion.decide import Champion, Decision, decide
-from components.promotion.inputs import asset_slices, failed_checks, gate_metric, labelled_scores, numbers
-from components.tasks.classification.model import TrainedModel, load_model
+from components.promotion.inputs import asset_slices, failed_checks, gate_metric, judged_scores, numbers
+from components.promotion.rescore import misses, rescored
+from components.tasks.trained import Trained, load_trained
 
 
 def promote(recipe: Recipe, data: Path) -> tuple[ModelVersion, Decision]:
@@ -22,7 +27,7 @@ def promote(recipe: Recipe, data: Path) -> tuple[ModelVersion, Decision]:
     A model that was decided on before, from the same inputs and against the same champion, or that is itself the
     champion, keeps its decision: a promotion that was killed is finished, not made twice.
     """
-    model = load_model(data / "model")
+    model = load_trained(data / "model")
     metrics = numbers(read_json(data / "evaluation" / "metrics.json", "run the evaluation stage"))
     failed = failed_checks(read_json(data / "validation.json", "run the validation stage"))
     predictions = data / "evaluation" / "predictions"
@@ -40,10 +45,9 @@ def promote(recipe: Recipe, data: Path) -> tuple[ModelVersion, Decision]:
     if same:
         against, decision = stored[1:]
     else:
-        rival = champion and _champion(recipe, champion)
-        against, decision = champion_digest, _decide(recipe, model, metrics, failed, gaps, predictions, rival)
+        against, decision = champion_digest, _decide(recipe, model, metrics, failed, gaps, predictions, champion)
     run = registry.training_run(recipe, model.digest, model.folder, predictions)
-    registry.keep_lineage(run, traced, lineage.assets(data))
+    registry.keep_lineage(run, traced, lineage.assets(data), partial(_profile, recipe, data, predictions))
     tags = {tracking.MODEL_DIGEST: model.digest, registry.PREDICTIONS_DIGEST: predictions_digest}
     version = registry.register(name, run, tags | registry.decision_tag(inputs, against, decision))
     registry.settle(name, version, decision)
@@ -52,33 +56,43 @@ def promote(recipe: Recipe, data: Path) -> tuple[ModelVersion, Decision]:
 
 def _decide(
     recipe: Recipe,
-    model: TrainedModel,
+    model: Trained,
     metrics: dict,
     failed: list[str],
     gaps: list[str],
     predictions: Path,
-    champion: Champion | None,
+    champion: ModelVersion | None,
 ) -> Decision:
     task, gates = recipe.task, recipe.promotion.gates
     metric, table = gate_metric(gates.metric, task), read_table(predictions)
     try:
-        scores, slices = labelled_scores(table, task, model.meta["threshold"]), asset_slices(table)
+        scores = judged_scores(table, task, model.meta["threshold"], gates.metric)
+        slices = asset_slices(table)
     except KeyError as error:
         raise SightlineError(
             f"{predictions} and {model.folder}: no {error} in them", "run the training and evaluation stages again"
         ) from None
-    return decide(gates, metrics, failed, scores, model.digest, champion, metric, slices, gaps)
+    rival = champion and _champion(recipe, champion, model, scores)
+    return decide(gates, metrics, failed, scores, model.digest, rival, metric, slices, gaps)
 
 
-def _champion(recipe: Recipe, version: ModelVersion) -> Champion:
+def _profile(recipe: Recipe, data: Path, predictions: Path, assets: Collection[str] | None) -> pa.Table:
+    return profile.profile(data, assets, profile.scored(shards(predictions), recipe.task.classes))
+
+
+def _champion(recipe: Recipe, version: ModelVersion, challenger: Trained, judged: Scores) -> Champion:
     number, digest = int(version.version), version.tags.get(tracking.MODEL_DIGEST)
     table, meta, missing = registry.evidence(version)
     if table is None:
         return Champion(number, digest, None, missing)
     try:
-        return Champion(number, digest, labelled_scores(table, recipe.task, meta["threshold"]))
+        own = judged_scores(table, recipe.task, meta["threshold"], recipe.promotion.gates.metric)
     except KeyError as error:
         return Champion(number, digest, None, f"its predictions and model lack {error}")
+    if digest == challenger.digest or not misses(own, judged):
+        return Champion(number, digest, own)
+    today, note = rescored(recipe, version)
+    return Champion(number, digest, today or own, note=note)
 
 
 def decision_file(version: ModelVersion, decision: Decision) -> dict:

@@ -6,7 +6,7 @@ aliases move, then the version is marked as settled. Every step looks first whet
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,14 +19,14 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
-from components.core import lineage, paths, tracking
+from components.core import lineage, paths, profile, tracking
 from components.core.errors import SightlineError
 from components.core.files import file_sha256, json_text, value_sha256
 from components.core.recipe import Recipe
 from components.core.tables import read_shard
 from components.promotion import trail
 from components.promotion.decide import Decision
-from components.tasks.classification.model import TENSORS
+from components.tasks.trained import tensors_file
 
 PREDICTIONS_DIGEST = "sightline.predictions_digest"
 DECISION = "sightline.decision"
@@ -84,7 +84,7 @@ def training_run(recipe: Recipe, digest: str, model: Path, predictions: Path) ->
     run = tracking.find_run(recipe.name, model_digest=digest)
     whole = run and _artifacts(run, MODEL_PATH) and _artifacts(run, EVALUATION_PATH)
     if whole:
-        _verify(run, digest)
+        _verify(run, digest, tensors_file(model).name)
         return run
     with tracking.run(recipe, "promotion", model_digest=digest) as run:
         if not _artifacts(run, MODEL_PATH):
@@ -94,24 +94,34 @@ def training_run(recipe: Recipe, digest: str, model: Path, predictions: Path) ->
     return run
 
 
-def _verify(run: str, digest: str) -> None:
+def _verify(run: str, digest: str, tensors: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        file = tracking.client().download_artifacts(run, f"{MODEL_PATH}/{TENSORS}", folder)
+        file = tracking.client().download_artifacts(run, f"{MODEL_PATH}/{tensors}", folder)
         if file_sha256(file) != digest:
             raise SightlineError(
-                f"MLflow run {run}: its {MODEL_PATH}/{TENSORS} is not the model that was trained ({digest[:12]})",
+                f"MLflow run {run}: its {MODEL_PATH}/{tensors} is not the model that was trained ({digest[:12]})",
                 "see who changed it; remove the run's artifact `model`, and it is logged again",
             )
 
 
-def keep_lineage(run: str, record: dict, assets: pa.Table) -> None:
-    """Logs the lineage of the run's model into it. A record without a gap stays: it is from when the model was made."""
+def keep_lineage(
+    run: str, record: dict, assets: pa.Table, reference: Callable[[Collection[str] | None], pa.Table]
+) -> None:
+    """Logs the lineage of the run's model into it, and the profile that `reference` makes of its footage: of these
+    assets, or of all (None).
+
+    A record without a gap stays: it is from when the model was made.
+    """
     known = lineage.stored(run)
-    if known and (not lineage.gaps(known[0]) or lineage.gaps(record)):
+    whole = known and (not lineage.gaps(known[0]) or lineage.gaps(record))
+    if whole and profile.stored(run) is None:
+        profile.keep(run, reference({asset["asset_id"] for asset in known[1]}))
+    if whole:
         return
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(assets, Path(folder) / lineage.ASSETS)
         Path(folder, lineage.RECORD).write_text(json_text(record))  # last: with it the lineage is whole
+        profile.keep(run, reference(None))
         for name in (lineage.ASSETS, lineage.RECORD):
             tracking.client().log_artifact(run, str(Path(folder) / name), lineage.FOLDER)
 

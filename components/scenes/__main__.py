@@ -22,11 +22,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--test", type=int, default=12, metavar="CLIPS")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each clip")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the cameras' picture sizes")
+    parser.add_argument("--night", action="store_true", help="the same cameras after dark: infra-red, dim, noisy")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
     a = parser.parse_args(argv)
 
     def run() -> None:
-        spec = SceneSpec(a.seed, a.train, a.val, a.test, a.seconds, a.scale)
+        spec = SceneSpec(a.seed, a.train, a.val, a.test, a.seconds, a.scale, a.night)
         with progress("scenes", len(clip_specs(spec)), "clips") as ticker:
             generate(spec, a.directory, a.workers, lambda done, total: ticker.update(done))
 

@@ -6,7 +6,7 @@ and looks along +y, tilted down. Pictures: u to the right, v down, in pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -50,6 +50,16 @@ CAMERAS = {
     )
 }
 TEST_CAMERAS = frozenset({"roof", "kiosk", "passage"})
+NIGHT = "-night"
+
+
+def camera(name: str) -> Camera:
+    """The camera of this name; NAME-night is the same one after dark: infra-red, without colour, dim and noisy."""
+    day = CAMERAS[name.removesuffix(NIGHT)]
+    if not name.endswith(NIGHT):
+        return day
+    dim = replace(day, tint=(1.0, 1.0, 1.0), saturation=0.0, contrast=0.22 * day.contrast, brightness=-75.0)
+    return replace(dim, name=name, noise=2.2 * day.noise, blur=2.0 * day.blur)
 
 
 class View:

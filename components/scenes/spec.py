@@ -9,7 +9,7 @@ import numpy as np
 
 from components.core.errors import UsageError
 from components.scenes.backgrounds import BACKGROUNDS, TEST_BACKGROUNDS
-from components.scenes.camera import CAMERAS, TEST_CAMERAS
+from components.scenes.camera import CAMERAS, NIGHT, TEST_CAMERAS
 
 GENERATOR_VERSION = 1  # raise it whenever the same ClipSpec would give other bytes
 SPLITS = ("train", "val", "test")
@@ -28,7 +28,10 @@ CODECS = {"h264": ".mp4", "mpeg2video": ".mpg"}
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """A generated data set. `scale` multiplies the cameras' picture sizes; sizes are rounded to multiples of 16."""
+    """A generated data set. `scale` multiplies the cameras' picture sizes; sizes are rounded to multiples of 16.
+
+    `night`: the same cameras after dark (`camera.camera` says how they see then).
+    """
 
     seed: int
     train_clips: int
@@ -36,6 +39,7 @@ class SceneSpec:
     test_clips: int
     seconds: float = 8.0
     scale: float = 1.0
+    night: bool = False
 
     def __post_init__(self):
         checks = {
@@ -94,8 +98,9 @@ class ClipSpec:
 def clip_specs(spec: SceneSpec) -> list[ClipSpec]:
     """All clips of the scene, train then val then test.
 
-    Clip i of a split depends on the scene's seed, seconds and scale, the split and i only: a longer list starts with
-    the shorter one. Scenarios go round in turn; the cameras and backgrounds of test clips are never those of train/val.
+    Clip i of a split depends on the scene's seed, seconds, scale and light, the split and i only: a longer list starts
+    with the shorter one. Scenarios go round in turn; the cameras and backgrounds of test clips are never those of
+    train/val.
     """
     return [_clip(spec, split, i) for split in SPLITS for i in range(spec.clips(split))]
 
@@ -114,7 +119,7 @@ def _clip(spec: SceneSpec, split: str, i: int) -> ClipSpec:
         clip_id=f"{split}-{i:03d}-{scenario}",
         scenario=scenario,
         variant=VARIANTS[scenario][turn % len(VARIANTS[scenario])],
-        camera=camera.name,
+        camera=camera.name + NIGHT * spec.night,
         background=backgrounds[(place + int(shift[1])) % len(backgrounds)],
         seed=seed,
         seconds=float(spec.seconds),

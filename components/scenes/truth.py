@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from components.scenes.backgrounds import BACKGROUNDS, Place
-from components.scenes.camera import CAMERAS, View
+from components.scenes.camera import View, camera
 from components.scenes.scenarios import play
 from components.scenes.shapes import bag_shape, figure
 from components.scenes.spec import ClipSpec
@@ -36,7 +36,7 @@ class Staging:
     """A clip's place, cast and outlines: what both the truth and the drawing need."""
 
     def __init__(self, clip: ClipSpec):
-        self.view = View(CAMERAS[clip.camera], clip.width, clip.height)
+        self.view = View(camera(clip.camera), clip.width, clip.height)
         self.place = Place(BACKGROUNDS[clip.background], self.view)
         self.cast = play(clip, self.place)
         self.figures = [figure(track, self.view) for track in self.cast.people]

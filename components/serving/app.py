@@ -20,8 +20,9 @@ from starlette.requests import ClientDisconnect
 from components.serving import describe
 from components.serving.champion import Champion
 from components.serving.linger import Lingering
-from components.serving.model import ServedModel, load_model
-from components.serving.pictures import Limits, Refusal, decode, read_pictures
+from components.serving.load import load_model
+from components.serving.model import ServedModel
+from components.serving.pictures import Limits, Refusal, decode, least_score, read_pictures
 
 WORKERS = 2  # predictions at a time; each may use its share of the cores
 WAITING = 64  # requests that may wait for them; more are told to come back
@@ -30,6 +31,9 @@ UNREAD = frozenset({413, 415, 503})  # answers that do not wait for the end of t
 READ_OFF = 4  # times the limit on a body: what is read and thrown away of one that is too large
 LIMITS = Limits()
 PAGE = Path(__file__).with_name("page.html")
+BOXES = Template(
+    '<label>Boxes from a score of <input id="least" type="number" min="0" max="1" step="0.01" value="$least"></label>'
+)
 
 log = logging.getLogger("sightline.serving")
 
@@ -73,17 +77,17 @@ def create_app(deployed: Path, limits: Limits = LIMITS) -> FastAPI:
     async def page() -> HTMLResponse:
         return HTMLResponse(_page(champion))
 
-    @app.post("/v1/predict", summary="Score pictures", responses=describe.PREDICT, openapi_extra=describe.BODY)
+    @app.post("/v1/predict", summary="Score pictures", responses=describe.PREDICT, openapi_extra=describe.REQUEST)
     async def predict(request: Request) -> JSONResponse:
         nonlocal waiting
-        serving()  # before a body is read that could not be scored
+        least = least_score(request, serving().bundle)  # before a body is read that could not be scored
         contents = await read_pictures(request, limits)
         if waiting >= WORKERS + WAITING:
             raise Refusal(503, "too many requests are waiting", "ask again in a second")
         waiting += 1
         try:
             model = serving()  # this one answers, whatever takes its place meanwhile
-            results = await asyncio.get_running_loop().run_in_executor(pool, score, model, contents, limits)
+            results = await asyncio.get_running_loop().run_in_executor(pool, score, model, contents, limits, least)
         finally:
             waiting -= 1
         return JSONResponse({"model": model.identity, "results": results}, headers={HEADER: model.tag})
@@ -92,17 +96,22 @@ def create_app(deployed: Path, limits: Limits = LIMITS) -> FastAPI:
     return app
 
 
-def score(model: ServedModel, contents: list[bytes], limits: Limits) -> list[dict]:
-    """Decodes and scores the pictures of one request, in their order. Raises Refusal, naming the picture."""
-    pictures = []
+def score(model: ServedModel, contents: list[bytes], limits: Limits, least: float | None) -> list[dict]:
+    """Decodes and scores the pictures of one request, in their order. Raises Refusal, naming the picture.
+
+    `least`: the score asked of boxes, or None.
+    """
+    pictures, sizes = [], []
     for number, content in enumerate(contents, start=1):
         try:
-            # Scaled down at once, so that a request of many pictures never holds them all in full size.
-            pictures.append(model.prepare(decode(content, limits)))
+            rgb = decode(content, limits)
         except Refusal as refusal:
             where = f"picture {number} of {len(contents)}: " if len(contents) > 1 else ""
             raise Refusal(refusal.status, where + refusal.error, refusal.remedy) from None
-    return model.called(model.predict(pictures))
+        sizes.append(rgb.shape[:2])
+        # Scaled down at once, so that a request of many pictures never holds them all in full size.
+        pictures.append(model.prepare(rgb))
+    return model.answers(pictures, sizes, least)
 
 
 class ModelHeader:
@@ -162,7 +171,9 @@ def _page(champion: Champion) -> str:
             "Classes": ", ".join(bundle.classes),
             "Called": f"{bundle.positive} from {bundle.threshold:.3f} on" if bundle.by_threshold else "likeliest",
             "Picture": f"scaled to {bundle.width} x {bundle.height}",
+            **({"Boxes": f"from a score of {bundle.box_threshold:.3f} on"} if bundle.finds_boxes else {}),
             **{name: f"{value:.3f}" for name, value in sorted(bundle.metrics.items())},
         }
     rows = "".join(f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in facts.items())
-    return Template(PAGE.read_text()).substitute(rows=rows)
+    boxes = BOXES.substitute(least=f"{model.bundle.box_threshold:.2f}") if model and model.bundle.finds_boxes else ""
+    return Template(PAGE.read_text()).substitute(rows=rows, boxes=boxes)

@@ -1,58 +1,51 @@
-"""Batch scoring: footage -> a table of scores, the moments to look at first, and what could not be read."""
+"""Batch scoring: footage -> tables of scores and boxes, the moments to look at first, and what could not be read."""
 
 import argparse
 import csv
 import io
 import os
 import sys
-from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.core import media, paths, tables
+from components.core import paths, tables
 from components.core.bundle import read_pointer
 from components.core.errors import SightlineError, UsageError
 from components.core.files import atomic_text, file_sha256, json_text
-from components.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Frame, MediaError, TimeSampler
+from components.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError
 from components.core.progress import progress
 from components.core.stage import guarded
-from components.serving.model import ServedModel, load_model
-from components.serving.sequence import chunks, spaced
+from components.serving.load import load_model
+from components.serving.model import ServedModel
+from components.serving.outputs import DRAWN, outputs
+from components.serving.sequence import spaced
 
 EXAMPLE = "example: python -m components.serving.batch --recipe suspicious footage/new -o scores"
-CHUNK = 32  # frames through the model at a time
 MOMENTS, SHOWN, GAP_S = 20, 5, 2.0
-MODEL = b"sightline.model"  # in a shard's metadata: which model made it
 
 
 def score(model: ServedModel, sources: list[Path], output: Path) -> dict:
     """Scores every file; returns {"files", "frames", "known", "quarantined", "moments"}.
 
-    Writes `output`/predictions (a shard per file: columns of `tables.PREDICTIONS`, one row per sampled frame),
-    quarantine.parquet and moments.csv. A file that the same model scored before is not scored again.
+    Writes what `outputs` says of every file, quarantine.parquet and moments.csv. A file that the same model scored
+    before is not scored again.
     """
-    shards, refused, frames, known = set(), [], 0, 0
-    schema = tables.predictions_schema(model.bundle.classes).with_metadata({MODEL: model.tag})
+    written, shards, refused, frames, known = outputs(model, output), set(), [], 0, 0
     with progress("scoring", len(sources), "files") as ticker:
         for path in sources:
             digest = file_sha256(path)
-            shard = output / "predictions" / f"{tables.asset_id(digest)}.parquet"
-            if _made_by(shard, model):
+            asset_id = tables.asset_id(digest)
+            if written.known(asset_id):  # of equal files one is enough
                 known += 1
-            elif shard not in shards:  # of equal files one is enough
+            else:
                 try:
-                    with tables.shard_writer(shard, schema) as add:
-                        for row in score_file(model, path, tables.asset_id(digest)):
-                            add(row)
-                            frames += 1
+                    frames += written.write(path, asset_id)
                 except MediaError as error:
                     refused.append({"uri": str(path), "line": None, "sha256": digest, "reason": str(error)})
                     ticker.advance()
                     continue
-            shards.add(shard)
+            shards.add(written.shard(asset_id))
             ticker.advance()
     tables.write_shard(output / "quarantine.parquet", refused, tables.QUARANTINE)
     moments = _moments(sorted(shards))
@@ -61,32 +54,6 @@ def score(model: ServedModel, sources: list[Path], output: Path) -> dict:
         "model": model.tag, "files": len(sources), "frames": frames, "known": known, "quarantined": len(refused),
         "moments": moments,
     }  # fmt: skip
-
-
-def score_file(model: ServedModel, path: Path, asset_id: str) -> Iterator[dict]:
-    """Rows of the predictions table for one video or picture, in order of time. Memory does not grow with its length.
-
-    Raises MediaError where it cannot be decoded.
-    """
-    bundle = model.bundle
-    time_base, first = Fraction(1), None
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        frames: Iterator[Frame] = iter([Frame(0, 0, media.read_picture(path))])
-    else:
-        with media.opened(path) as video:
-            time_base = Fraction(video.stream.time_base)
-        frames = media.read_frames(path, TimeSampler(Fraction(bundle.fps) if bundle.fps else None))
-    prepared = ((frame.index, frame.pts, model.prepare(frame.rgb)) for frame in frames)
-    for piece, new in chunks(prepared, CHUNK, bundle.window_frames):
-        probabilities = model.sequence([picture for *_, picture in piece])[new]
-        for (index, pts, _), called in zip(piece[new], model.called(probabilities), strict=True):
-            first = pts if first is None else first
-            yield {
-                "uri": str(path), "asset_id": asset_id, "frame_index": index, "pts": pts,
-                "timestamp_s": float((pts - first) * time_base), "label": None, "prediction": called["prediction"],
-                "score": called["score"], "model_version": str(model.version),
-                **{f"prob_{name}": value for name, value in called["probabilities"].items()},
-            }  # fmt: skip
 
 
 def found(given: list[str]) -> list[Path]:
@@ -103,13 +70,6 @@ def found(given: list[str]) -> list[Path]:
     if not files:
         raise UsageError(f"{', '.join(given)}: no footage in it", f"known: {' '.join(sorted(known))}")
     return files
-
-
-def _made_by(shard: Path, model: ServedModel) -> bool:
-    try:
-        return (pq.read_schema(shard).metadata or {}).get(MODEL) == model.tag.encode()
-    except (OSError, pa.ArrowInvalid):
-        return False
 
 
 def _moments(shards: list[Path]) -> list[dict]:
@@ -133,29 +93,40 @@ def _write_moments(path: Path, moments: list[dict]) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m components.serving.batch", description=__doc__, epilog=EXAMPLE)
     parser.add_argument("--recipe", required=True, metavar="NAME", help="a recipe that has a champion")
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="where the tables go")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="where tables and drawn footage go")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
-    parser.add_argument("footage", nargs="+", metavar="PATH", help="videos, pictures, or folders of them")
+    parser.add_argument("--listed", metavar="FILE", help="a file that names footage too, a path on each line")
+    parser.add_argument("footage", nargs="*", metavar="PATH", help="videos, pictures, or folders of them")
     arguments = parser.parse_args(argv)
+    if not arguments.footage and not arguments.listed:
+        parser.error("name footage to score")
 
     def act() -> None:
-        sources, output = found(arguments.footage), Path(arguments.output).resolve()
+        listed = Path(arguments.listed).read_text().splitlines() if arguments.listed else []
+        output = Path(arguments.output).resolve()
+        # What was drawn is no footage, should the output lie among it.
+        sources = [
+            one for one in map(Path.resolve, found([*arguments.footage, *listed])) if output / DRAWN not in one.parents
+        ]
         deployed = paths.state("deployed", arguments.recipe)
         pointer = read_pointer(deployed)
         if pointer is None:
             raise SightlineError(f"{arguments.recipe} has no champion here", f"sightline run {arguments.recipe}")
-        done = score(load_model(deployed, pointer, os.cpu_count() or 1), [one.resolve() for one in sources], output)
-        print(json_text(done) if arguments.json else _in_words(done, output), end="")
+        model = load_model(deployed, pointer, os.cpu_count() or 1)
+        done = score(model, sources, output)
+        print(json_text(done) if arguments.json else _in_words(done, output, model.bundle.finds_boxes), end="")
 
     return guarded(act, label=f"predict@{arguments.recipe}")
 
 
-def _in_words(done: dict, output: Path) -> str:
+def _in_words(done: dict, output: Path, boxes: bool) -> str:
     lines = [f"{done['model']}: {done['files']} files, {done['frames']} frames scored, {done['known']} files known"]
     for one in done["moments"][:SHOWN]:
         lines.append(f"{one['score']:.4f}  {one['prediction']}  {one['timestamp_s']:9.2f} s  {one['uri']}")
     if done["quarantined"]:
         lines.append(f"{done['quarantined']} files could not be read: {output / 'quarantine.parquet'}")
+    if boxes:
+        lines.append(f"boxes: {output / 'boxes'}, drawn into the footage: {output / DRAWN}")
     return "\n".join([*lines, f"scores: {output / 'predictions'}, moments: {output / 'moments.csv'}"]) + "\n"
 
 

@@ -3,7 +3,18 @@
 API = "Scores pictures with the recipe's champion. Every answer names the model's version, in its body and in a header."
 
 _PICTURE = {"type": "string", "format": "binary"}
-BODY = {
+REQUEST = {
+    "parameters": [
+        {
+            "name": "min_score",
+            "in": "query",
+            "required": False,
+            "description": "Of a model that finds boxes: the score from which they are wanted. Without it, those are "
+            "given that the model calls. A model without boxes refuses it.",
+            "schema": {"type": "number", "minimum": 0, "maximum": 1},
+            "example": 0.3,
+        }
+    ],
     "requestBody": {
         "required": True,
         "description": "One picture as the body, or one or more form fields named `picture` (JPEG, PNG, WebP, BMP).",
@@ -19,7 +30,7 @@ BODY = {
             "image/png": {"schema": _PICTURE},
             "application/octet-stream": {"schema": _PICTURE},
         },
-    }
+    },
 }
 
 _ANSWER = {
@@ -29,6 +40,17 @@ _ANSWER = {
             "prediction": "suspicious",
             "score": 0.8731,
             "probabilities": {"normal": 0.1269, "suspicious": 0.8731},
+        }
+    ],
+}
+_BOXES = {
+    "model": {"recipe": "wildlife", "version": 2, "digest": "90b4e1..."},
+    "results": [
+        {
+            "prediction": "leopard",
+            "score": 0.9107,
+            "probabilities": {"background": 0.0893, "leopard": 0.9107},
+            "boxes": [{"class": "leopard", "score": 0.9107, "x": 412.5, "y": 96.0, "w": 233.75, "h": 180.0}],
         }
     ],
 }
@@ -42,10 +64,20 @@ NOT_READY = {503: _error("No model is loaded", "no champion was deployed", "run 
 PREDICT = {
     200: {
         "description": "A result for each picture, in their order; `score` is the probability of the "
-        "positive class or, of a model without one, of the prediction.",
-        "content": {"application/json": {"example": _ANSWER}},
+        "positive class or, of a model without one, of the prediction. A model that finds boxes gives them too, best "
+        "first: `x` (left), `y` (top), `w` and `h` in pixels of the picture as it was sent, upright.",
+        "content": {
+            "application/json": {
+                "examples": {
+                    "scores": {"summary": "A model that scores pictures", "value": _ANSWER},
+                    "boxes": {"summary": "A model that finds boxes too", "value": _BOXES},
+                }
+            }
+        },
     },
-    400: _error("Not a picture, or a damaged one", "not a picture", "send BMP, JPEG, PNG, WebP"),
+    400: _error(
+        "Not a picture, a damaged one, or a `min_score` that cannot be", "not a picture", "send BMP, JPEG, PNG, WebP"
+    ),
     413: _error("Too many bytes, pictures or pixels", "the body is larger than 10000000 bytes", "send fewer pictures"),
     415: _error("Not a form and not a picture", "content type text/plain is not served", "send image/jpeg for example"),
     500: _error("A defect of the service", "the service failed on this request", "see the service's log"),

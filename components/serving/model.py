@@ -1,20 +1,21 @@
 """A bundle in memory, ready to score."""
 
-from pathlib import Path
-
 import numpy as np
 import onnxruntime
 
-from components.core.bundle import GRAPH, Bundle, Pointer, read_bundle
-from components.core.errors import SightlineError
+from components.core.bundle import Bundle, Pointer, model_tag
 from components.core.media import fit, resize
 
 
 class ServedModel:
-    """One version of one recipe's model. Never changes after it was loaded; may be asked from any number of threads."""
+    """One version of one recipe's classifier, and what all kinds of models share.
+
+    Never changes after it was loaded; may be asked from any number of threads.
+    """
 
     def __init__(self, pointer: Pointer, bundle: Bundle, session: onnxruntime.InferenceSession):
-        self.version, self.bundle, self.digest, self._session = pointer.version, bundle, pointer.digest, session
+        self.pointer, self.version, self.digest = pointer, pointer.version, pointer.digest
+        self.bundle, self._session = bundle, session
 
     @property
     def identity(self) -> dict:
@@ -24,20 +25,36 @@ class ServedModel:
     @property
     def tag(self) -> str:
         """The identity in one line, for headers and logs."""
-        return f"{self.bundle.recipe}/v{self.version}@{self.digest[:12]}"
+        return model_tag(self.bundle.recipe, self.pointer)
 
     def prepare(self, rgb: np.ndarray) -> np.ndarray:
         """A picture, (H, W, 3) uint8 RGB of any size, scaled as the training's frames were: (height, width, 3)."""
         return resize(fit(rgb, self.bundle.max_side), self.bundle.height, self.bundle.width)
 
+    def check(self) -> None:
+        """Has one black picture scored. Raises ValueError where no probabilities of the classes come back."""
+        self._check_probabilities(self.predict([self.black()]))
+
+    def black(self) -> np.ndarray:
+        """A black picture as `prepare` gives it."""
+        return np.zeros((self.bundle.height, self.bundle.width, 3), np.uint8)
+
     def predict(self, pictures: list[np.ndarray]) -> np.ndarray:
-        """Probabilities, (B, C) float32, of B unrelated pictures, each (H, W, 3) uint8 RGB: each its own sequence."""
-        batch = np.stack([self.prepare(picture)[None] for picture in pictures])  # (B, 1, height, width, 3)
+        """Probabilities, (B, C) float32, of B unrelated pictures as `prepare` gives them: each its own sequence."""
+        batch = np.stack(pictures)[:, None]  # (B, 1, height, width, 3)
         return self._session.run(["probabilities"], {"frames": batch})[0][:, 0]
 
     def sequence(self, frames: list[np.ndarray]) -> np.ndarray:
         """Probabilities, (T, C) float32, of T neighbouring frames of one source, each as `prepare` gives it."""
         return self._session.run(["probabilities"], {"frames": np.stack(frames)[None]})[0][0]
+
+    def answers(self, pictures: list[np.ndarray], sizes: list[tuple[int, int]], least: float | None) -> list[dict]:
+        """What the service answers for unrelated pictures as `prepare` gives them: as `called`.
+
+        `sizes`: height and width that each had before; `least`: the score asked for. Both are of use where boxes are
+        found.
+        """
+        return self.called(self.predict(pictures))
 
     def called(self, probabilities: np.ndarray) -> list[dict]:
         """For each row of (B, C) probabilities: prediction (class), score, probabilities.
@@ -55,26 +72,6 @@ class ServedModel:
             results.append({"prediction": bundle.classes[best], "score": score, "probabilities": named})
         return results
 
-
-def load_model(deployed: Path, pointer: Pointer, threads: int) -> ServedModel:
-    """The model that a pointer names, every digest checked, and warmed up with one black picture.
-
-    `threads`: how many one prediction may use. Raises SightlineError where the bundle is not the one the pointer names,
-    is damaged, or does not give probabilities of its classes.
-    """
-    folder = deployed / pointer.folder
-    bundle = read_bundle(folder)
-    if bundle.digest != pointer.digest:
-        raise SightlineError(f"{folder}: is not the bundle that the pointer names", "run the deployment stage again")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
-    try:
-        session = onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
-        model = ServedModel(pointer, bundle, session)
-        probabilities = model.predict([np.zeros((bundle.height, bundle.width, 3), np.uint8)])
-    except Exception as error:  # ONNX Runtime's exceptions have no common class but this
-        raise SightlineError(f"{folder / GRAPH}: cannot be run: {error}", "run the deployment stage again") from error
-    if probabilities.shape != (1, len(bundle.classes)) or not np.isfinite(probabilities).all():
-        raise SightlineError(f"{folder / GRAPH}: gives no probabilities of {bundle.classes}", "build it anew")
-    return model
+    def _check_probabilities(self, probabilities: np.ndarray) -> None:
+        if probabilities.shape != (1, len(self.bundle.classes)) or not np.isfinite(probabilities).all():
+            raise ValueError(f"it gives no probabilities of {self.bundle.classes}")

@@ -1,4 +1,4 @@
-"""From a request's body to pictures, with every limit checked before the work that it limits."""
+"""From a request to pictures and what is asked of them, with every limit checked before the work that it limits."""
 
 import io
 from collections.abc import AsyncIterator
@@ -10,9 +10,10 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from components.core.bundle import Bundle
 from components.core.media import MediaError, decode_picture
 
-FIELD = "picture"
+FIELD, LEAST = "picture", "min_score"
 FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WebP", "BMP": "BMP"}  # MPO: what many cameras write
 RAW_TYPES = ("image/", "application/octet-stream")
 HOW = f"send one picture as the body, or form fields named `{FIELD}`"
@@ -35,6 +36,25 @@ class Refusal(Exception):
     def __init__(self, status: int, error: str, remedy: str):
         super().__init__(error)
         self.status, self.error, self.remedy = status, error, remedy
+
+
+def least_score(request: Request, bundle: Bundle) -> float | None:
+    """The score from which a request asks for boxes, of `?min_score=`; None where it does not say.
+
+    Raises Refusal (400) where it is no number from 0 to 1, and where the bundle's model finds no boxes.
+    """
+    given = request.query_params.getlist(LEAST)
+    if not given:
+        return None
+    if not bundle.finds_boxes:
+        raise Refusal(400, f"{LEAST}: {bundle.recipe}'s model finds no boxes", f"leave {LEAST} out")
+    try:
+        (least,) = map(float, given)
+    except ValueError:
+        least = -1.0
+    if not 0 <= least <= 1:
+        raise Refusal(400, f"{LEAST}={','.join(given)} is not one number from 0 to 1", f"send {LEAST}=0.3 for example")
+    return least
 
 
 async def read_pictures(request: Request, limits: Limits) -> list[bytes]:

@@ -2,36 +2,40 @@
 
 import shutil
 import sys
+from functools import partial
 
 from components import training
-from components.core import distributed, paths, tables, tracking
-from components.core.files import atomic_directory, atomic_json, file_sha256, read_json, tree_sha256, value_sha256
+from components.core import distributed, paths, tables
+from components.core.files import atomic_directory, atomic_json, read_json, tree_sha256
 from components.core.recipe import Recipe, Training
 from components.core.stage import run_stage
 from components.core.workcache import work_key, work_path
-from components.tasks import backbones, classification, featurizer, parts
+from components.tasks import backbones, classification, detection, featurizer, parts
 from components.tasks.classification import samples, stream
-from components.tasks.classification.model import META, load_model
+from components.tasks.classification.model import META
+from components.tasks.detection.samples import box_source
 from components.training import mllib, outcome
+from components.training.record import record
 
 TABLES = ("catalog", "annotations", "features")
 
 
 def main(recipe: Recipe) -> None:
     params = resolved(recipe)
-    made_from = (*TABLES, "frames") if params.head == "finetune" else TABLES
+    made_from = (*TABLES, "frames") if recipe.learns_from_frames else TABLES
     digests = {table: tree_sha256(paths.data(recipe.name, table)) for table in made_from}
     asked = [params.model_dump(mode="json"), digests, recipe.task.model_dump(mode="json")]
-    asked.append(recipe.features.model_dump(mode="json") if params.head == "finetune" else None)
-    code = (training, classification, featurizer, backbones)
+    asked.append(recipe.features.model_dump(mode="json") if recipe.learns_from_frames else None)
+    code = (training, classification, featurizer, backbones, *((detection,) if recipe.finds_boxes else ()))
     work = work_path("training", work_key(digests["features"], asked, *code), "")
     atomic_json(work / "params.json", params.model_dump(mode="json"))
     if not (work / outcome.DONE).is_file():
         if params.head == "mllib":
             mllib.train(recipe, params, work)
         else:
-            table = "frames" if params.head == "finetune" else "features"
-            source = samples.split_source(recipe, "train", table=table)
+            table = "frames" if recipe.learns_from_frames else "features"
+            source = box_source if recipe.finds_boxes else partial(samples.split_source, table=table)
+            source = source(recipe, "train")
             stream.Share(source, params.batch_size, params.seed, world=params.workers)  # refuses more than it can serve
             arguments = ["--recipe", recipe.name, "--work", str(work)]
             distributed.launch(params.workers, "components.training.worker", arguments)
@@ -41,7 +45,7 @@ def main(recipe: Recipe) -> None:
         meta = read_json(folder / META, "run the stage again")
         meta |= {"data": digests, "vectors": _vectors(recipe, meta)}
         atomic_json(folder / META, meta)
-    log(recipe, params)
+    record(recipe, params)
     shown = meta["history"][meta["best_epoch"] - 1]
     print(f"training@{recipe.name}: epoch {meta['best_epoch']}: " + ", ".join(f"{k} {v:.3f}" for k, v in shown.items()))
 
@@ -53,27 +57,11 @@ def resolved(recipe: Recipe) -> Training:
 
 
 def _vectors(recipe: Recipe, meta: dict) -> dict[str, str]:
-    """What the head's vectors are made by: as noted beside the features or, of a fine-tuned model, by its backbone."""
-    if "backbone" in meta:
-        return parts.identity(recipe.features, meta["backbone"]["sha256"])
+    """What the head's vectors are made by: as noted beside the features, or a backbone of the model's own."""
+    for own in ("backbone", "tensors"):
+        if own in meta:
+            return parts.identity(recipe.features, meta[own]["sha256"])
     return tables.metadata(paths.data(recipe.name, "features"))
-
-
-def log(recipe: Recipe, params: Training) -> None:
-    """The training as an MLflow run, found again by the model's digest: parameters, curves, model files, digests."""
-    model = load_model(paths.data(recipe.name, "model"))
-    mlflow = tracking.mlflow
-    # Other parameters may end in the same tensors: then it is another run about the same model.
-    asked = value_sha256(params.model_dump(mode="json"))
-    with tracking.run(recipe, "training", model_digest=model.digest, training=asked):
-        mlflow.log_params(
-            tracking.flat_params(params, "training.") | tracking.flat_params(model.meta["vectors"], "features.")
-        )
-        for figures in model.meta["history"]:
-            mlflow.log_metrics({k: v for k, v in figures.items() if k != "epoch"}, step=int(figures["epoch"]))
-        mlflow.set_tags({f"sightline.data.{table}": digest for table, digest in model.meta["data"].items()})
-        mlflow.set_tag("sightline.tuning", file_sha256(paths.data(recipe.name, "tuning.json")))
-        mlflow.log_artifacts(str(model.folder), "model")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from components.tasks.classification.fit import Progress
 from components.tasks.classification.labels import UNLABELLED
 from components.tasks.classification.metrics import best_threshold
 from components.tasks.classification.model import save_model
+from components.tasks.detection.model import save_detector
 
 HEAD, BACKBONE = "head.", "backbone."  # first parts of the names of an outcome's tensors
 DONE = "done.json"
@@ -20,7 +21,7 @@ DONE = "done.json"
 @dataclass(frozen=True)
 class Outcome:
     """`form`: the head's keyword arguments; `tensors`: head.* and, where it was trained too, backbone.*; `threshold`:
-    of two classes' positive one, where validation frames showed it."""
+    of two classes' positive one, where validation frames showed it. Of a detector its own form and all its tensors."""
 
     form: dict
     tensors: dict[str, torch.Tensor]
@@ -50,7 +51,6 @@ def needs_validation(recipe: Recipe, params: Training) -> bool:
 def leave(recipe: Recipe, params: Training, work: Path, judged: Outcome, final: Outcome) -> None:
     """Writes `work`/model with the tensors of `final` and the history and threshold of `judged`, then done.json."""
     meta = {
-        "head": final.form,
         "classes": list(recipe.task.classes),
         "positive": recipe.task.positive,
         "threshold": judged.threshold,
@@ -59,8 +59,11 @@ def leave(recipe: Recipe, params: Training, work: Path, judged: Outcome, final: 
         "best_epoch": judged.progress.best_epoch,
         "history": judged.progress.history,
     }
-    head, backbone = _part(final.tensors, HEAD), _part(final.tensors, BACKBONE)
-    save_model(work / "model", head, meta, backbone or None)
+    if recipe.finds_boxes:
+        save_detector(work / "model", final.tensors, meta | {"detector": final.form})
+    else:
+        head, backbone = _part(final.tensors, HEAD), _part(final.tensors, BACKBONE)
+        save_model(work / "model", head, meta | {"head": final.form}, backbone or None)
     atomic_json(work / DONE, {"epochs": final.progress.epoch})
 
 

@@ -17,28 +17,51 @@ from components.core.recipe import Recipe, Training, load_recipe
 from components.core.stage import guarded
 from components.tasks.classification.fit import Progress, figures_of, fit
 from components.training import checkpoint
-from components.training.learners import HeadLearner, NetworkLearner
+from components.training.learners import LEARNERS, HeadLearner
 from components.training.outcome import Outcome, leave, needs_validation, threshold_of
 
 
 def train(recipe: Recipe, params: Training, work: Path) -> None:
-    """Trains on all ranks; rank 0 leaves model files in `work`/model."""
-    judged = None
-    if needs_validation(recipe, params):
-        judged = run(recipe, params, ("train",), True, work / "checkpoint.safetensors")
-    final = judged
-    if params.refit:
+    """Trains on all ranks, as often as there are rounds; rank 0 leaves model files in `work`/model."""
+    judged = final = None
+    for number in range(1 + rounds(recipe, params)):
+        folder = work / f"round-{number}" if number else work
+        if needs_validation(recipe, params):
+            judged = run(recipe, params, ("train",), True, folder / "checkpoint.safetensors", judged)
+        if not params.refit:
+            final = judged
+            continue
         epochs = judged.progress.best_epoch if judged else params.epochs
         changed = params.model_copy(update={"epochs": epochs})
-        final = run(recipe, changed, ("train", "val"), False, work / "refit.safetensors")
+        final = run(recipe, changed, ("train", "val"), False, folder / "refit.safetensors", final)
     if hvd.rank() == 0:
         leave(recipe, params, work, judged or final, final)
     hvd.barrier()
 
 
-def run(recipe: Recipe, params: Training, splits: tuple[str, ...], judged: bool, file: Path) -> Outcome:
-    """Trains on these splits, from `file`'s checkpoint on if there is one; judged by the validation split or not."""
-    learner = (NetworkLearner if params.head == "finetune" else HeadLearner)(recipe, params, splits, judged)
+def rounds(recipe: Recipe, params: Training) -> int:
+    """How often a model is trained anew on what the one before, trained on the same splits, made of its labels."""
+    return params.detector.self_training if recipe.finds_boxes else params.finetune.mining.rounds
+
+
+def run(
+    recipe: Recipe,
+    params: Training,
+    splits: tuple[str, ...],
+    judged: bool,
+    file: Path,
+    before: Outcome | None = None,
+) -> Outcome:
+    """Trains on these splits, from `file`'s checkpoint on if there is one; judged by the validation split or not.
+
+    `before`: the model of the round before, which revises what is learned from.
+    """
+    learner = LEARNERS.get(params.head, HeadLearner)(recipe, params, splits, judged)
+    if before:
+        fresh = learner.state()
+        learner.restore(before.tensors)
+        learner.revise(before.threshold)
+        learner.restore(fresh)
     best, progress = learner.state(), Progress()
     if file.is_file():
         best, progress = checkpoint.load(file, learner.module, learner.optimizer)

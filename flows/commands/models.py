@@ -37,7 +37,7 @@ def predict(
     output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="Where the tables go.")],
     as_json: Json = False,
 ) -> None:
-    """Score footage with the champion: a table of scores, and the moments to look at first."""
+    """Score footage with the champion: a table of scores, the moments to look at first, boxes drawn if it finds any."""
     options = ["--recipe", recipe, "--output", output, *(["--json"] if as_json else [])]
     component("components.serving.batch", *options, "--", *footage)
 

@@ -34,6 +34,7 @@ CHATTER = re.compile(
     r"|Running stage '.*':|> .*|(?:Generating|Updating) lock file '.*'|To track the changes with git, run:"
     r"|\tgit add .*|To enable auto staging, run:|\tdvc config core\.autostage true"
     r"|Use `dvc push` to send your updates to remote storage\.|Data and pipelines are up to date\."
+    r"|WARNING: Using incubator modules: .*"
     r"|WARNING: Process '.*' with \(Pid \d+\), in RWLock-file .* had been killed\. Auto removed it from the lock file\."
 )
 SKIPPED = re.compile(r"Stage '.*' didn't change, skipping")

@@ -42,6 +42,20 @@ def test_a_killed_writer_leaves_what_was_there(tmp_path, writer, inside):
     assert visible == ["target"]
 
 
+def test_what_a_killed_writer_left_is_removed_and_a_living_one_is_left_alone(tmp_path):
+    target = tmp_path / "target"
+    command = [sys.executable, "-c", STUCK.format(writer="atomic_directory", inside="temporary / 'file'"), str(target)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"writing\n"
+        with files.atomic_directory(target):
+            assert len(list(tmp_path.iterdir())) == 4, "the other process still writes: two folders, two locks"
+        os.kill(process.pid, signal.SIGKILL)
+    assert len(list(tmp_path.iterdir())) == 3
+    with files.atomic_directory(target):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
 def test_an_error_leaves_nothing(tmp_path):
     for writer in (files.atomic_path, files.atomic_directory):
         with pytest.raises(ZeroDivisionError), writer(tmp_path / "new") as temporary:

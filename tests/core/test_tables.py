@@ -61,6 +61,16 @@ def test_a_shard_that_grows_holds_the_same_rows(tmp_path_factory, pictures, grou
     assert all(0 < count <= group for count in groups)
 
 
+def test_some_rows_of_a_shard_in_the_order_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ROW_GROUP", 7)
+    rows = [{"uri": f"{number}", "line": number, "sha256": None, "reason": "x"} for number in range(40)]
+    tables.write_shard(tmp_path / "part.parquet", rows, tables.QUARANTINE)
+    assert tables.read_rows(tmp_path / "part.parquet", [39, 0, 6, 7], ["line"])["line"].to_pylist() == [39, 0, 6, 7]
+    (tmp_path / "part.parquet").write_bytes(b"PAR1")
+    with pytest.raises(SightlineError, match="part.parquet"):
+        tables.read_rows(tmp_path / "part.parquet", [0])
+
+
 def test_large_pictures_are_written_as_they_come(tmp_path):
     """What is held back is bounded in bytes, not only in rows."""
     with tables.shard_writer(tmp_path / "large.parquet", PICTURES) as add:

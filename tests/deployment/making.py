@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import torch
 import yaml
 from mlflow import MlflowClient
@@ -123,9 +124,11 @@ def write_evaluation(
 
 
 def write_lineage(root: Path, data: Path, assets: int = 10) -> None:
-    """What the stages before leave apart from tables that are looked into: a commit, a catalog, and dvc.lock."""
+    """What the stages before leave apart from tables that are looked into: a commit, a catalog, features, dvc.lock."""
     rows = [catalog_row(f"{number:016x}", "test") for number in range(assets)]
     tables.write_shard(data / "catalog" / "part-00000.parquet", rows, tables.CATALOG)
+    for row in rows:
+        write_features(data, row["asset_id"], np.zeros((1, 2), np.float32))
     model = {"path": f"data/{RECIPE}/model", "hash": "md5", "md5": dvc_digest(data / "model")}
     stages = {
         f"{stage}@{RECIPE}": {"cmd": "python", "outs": [model] if stage == "training" else []} for stage in BEFORE
@@ -135,6 +138,19 @@ def write_lineage(root: Path, data: Path, assets: int = 10) -> None:
         git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
         for command in (["init", "-q"], ["add", "params.yaml"], ["commit", "-qm", "toy"]):
             subprocess.run([*git, *command], cwd=root, check=True)
+
+
+def write_features(data: Path, asset: str, vectors: np.ndarray, notes: dict[str, str] | None = None) -> None:
+    """The shard of one asset in the features table: a row for each of the vectors, (N, D) float32; with the notes of
+    what made them."""
+    count, dimension = vectors.shape
+    schema = tables.features_schema(dimension).with_metadata(notes or {})
+    columns = [
+        pa.array([f"{asset}-{i:08d}" for i in range(count)]), pa.array([asset] * count),
+        pa.array(range(count), pa.int64()), pa.array(range(count), pa.int64()),
+        pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=schema.field("vector").type),
+    ]  # fmt: skip
+    tables.write_shard(data / "features" / f"{asset}.parquet", pa.table(columns, schema=schema), schema)
 
 
 def read(path: Path) -> dict:

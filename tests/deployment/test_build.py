@@ -11,7 +11,7 @@ from components.core import bundle as bundles
 from components.core.bundle import Bundle, read_bundle
 from components.core.errors import SightlineError
 from components.core.files import file_sha256, tree_sha256
-from components.deployment import build
+from components.deployment import classifier
 from components.deployment.build import build_bundle
 from components.deployment.parity import largest_difference, sequences
 from components.tasks.classification.export import scorer
@@ -98,14 +98,14 @@ def test_parity_is_asked_in_the_shapes_that_serving_uses(trained):
 def test_a_graph_that_is_not_the_model_is_refused(trained, tmp_path, monkeypatch):
     recipe, data = trained
     other = load_model(data / "model")
-    export = build.export_onnx
+    export = classifier.export_onnx
 
     def another(features, model, path):
         with torch.no_grad():
             other.head.frame[1].bias[1].add_(0.05)
         export(features, other, path)
 
-    monkeypatch.setattr(build, "export_onnx", another)
+    monkeypatch.setattr(classifier, "export_onnx", another)
     with pytest.raises(SightlineError, match="differ by .* more than deployment.parity"):
         built(recipe, data, tmp_path / "bundle")
     assert not (tmp_path / "bundle/bundle.json").exists()

@@ -63,17 +63,23 @@ class Workspace:
         return workspace
 
     def keep_only(self) -> None:
-        """Takes the other recipes out of params.yaml: `dvc repro` would run them all."""
+        """Takes the other recipes out of params.yaml, but one that this one learns from: `dvc repro` would run all."""
         file = self.root / "params.yaml"
-        recipes = yaml.safe_load(file.read_text())["recipes"]
-        file.write_text(yaml.safe_dump({"recipes": {self.recipe: recipes[self.recipe]}}, sort_keys=False))
+        document = yaml.safe_load(file.read_text())
+        recipes = document["recipes"]
+        kept = [self.recipe]
+        if recipes[self.recipe]["source"] == "explained":
+            kept.append(recipes[self.recipe]["ingest"]["explained"]["recipe"])
+        document["recipes"] = {name: recipes[name] for name in kept}
+        document["explained"] = [name for name in document["explained"] if name in kept]
+        file.write_text(yaml.safe_dump(document, sort_keys=False))
 
-    def change(self, **sections) -> None:
-        """Changes keys of the recipe's sections in params.yaml."""
+    def change(self, recipe: str = "", **sections) -> None:
+        """Changes keys of the sections of a recipe (default: the workspace's own) in params.yaml."""
         file = self.root / "params.yaml"
         document = yaml.safe_load(file.read_text())
         for section, keys in sections.items():
-            document["recipes"][self.recipe][section] |= keys
+            document["recipes"][recipe or self.recipe][section] |= keys
         file.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def git(self, *arguments: str) -> None:

@@ -193,6 +193,33 @@ def test_every_stage_killed_once_and_dvc_alone_give_the_same_bytes(flowed, tmp_p
     assert not _left_running(workspace)
 
 
+WATCH = f"""
+import json
+from flows.monitoring import monitoring
+state = monitoring("{RECIPE}", return_state=True)
+print(json.dumps([state.name, state.message]))
+"""
+
+
+def test_new_footage_is_scored_and_compared_with_what_the_champion_saw(flowed):
+    """Last, because it changes the recipe's footage: thirteen clips of another seed, labels with them."""
+    champion = json.loads((flowed.root / ".sightline" / "deployed" / RECIPE / "champion.json").read_text())["version"]
+    scenes = yaml.safe_load((flowed.root / "params.yaml").read_text())["recipes"][RECIPE]["ingest"]["scenes"]
+    flowed.change(ingest={"scenes": scenes | {"seed": 4}})
+    done = flowed.run(sys.executable, "-c", WATCH)
+    name, said = json.loads(done.stdout.splitlines()[-1])
+    assert name in ("Completed", "Drifted"), said
+    assert "13 files" in done.stderr
+    scored = pq.read_table(flowed.root / ".sightline" / "scores" / RECIPE / "predictions")
+    catalog = pq.read_table(flowed.root / "data" / RECIPE / "catalog")
+    assert set(scored["asset_id"].to_pylist()) == set(catalog["asset_id"].to_pylist())
+    assert set(scored["model_version"].to_pylist()) == {str(champion)}
+    found = json.loads(flowed.sightline("drift", RECIPE, "--json").stdout)
+    assert (found["reference"], found["current"], found["labelled"]) == (13, 13, 13)
+    assert {"brightness", "sharpness", "pixels", "embedding"} <= {test["name"] for test in found["tests"]}
+    assert "no footage that the champion has not seen or scored" in flowed.run(sys.executable, "-c", WATCH).stderr
+
+
 def _wait_for(process: subprocess.Popen, module: str, timeout: float = 300) -> psutil.Process | None:
     """The stage's own process below `process`, once it is there; None if `process` ended first."""
     deadline = time.monotonic() + timeout

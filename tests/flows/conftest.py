@@ -38,8 +38,12 @@ class Server:
 
     def find(self, what: str, **body) -> list[dict]:
         """What the server holds: flow_runs, task_runs, artifacts ..."""
+        return self.ask(f"{what}/filter", body)
+
+    def ask(self, path: str, body: dict):
+        """The server's answer to a POST."""
         headers = {"content-type": "application/json"}
-        request = urllib.request.Request(f"{self.api}/{what}/filter", json.dumps(body).encode(), headers)
+        request = urllib.request.Request(f"{self.api}/{path}", json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request, timeout=30) as reply:
             return json.load(reply)
 

@@ -37,6 +37,18 @@ def test_every_stage_reads_what_another_made(project):
     assert [node.name for node in nodes if not node.upstream] == ["ingest@suspicious"]
 
 
+def test_what_another_recipe_must_make_first_is_of_it(project):
+    nodes = {node.name: node for node in read_graph("wildlife")}
+    assert {f"{stage}@wildlife" for stage in STAGES} < set(nodes)
+    taught = [name for name in nodes if name.endswith("@sightings")]
+    assert taught == [f"{stage}@sightings" for stage in [*STAGES[:6], "explain"]], "not evaluation and what follows"
+    assert nodes["ingest@wildlife"].upstream == ("explain@sightings",)
+    assert list(nodes).index("explain@sightings") < list(nodes).index("ingest@wildlife")
+    alone = [node.name for node in read_graph("wildlife", "training")]
+    assert alone == [f"{stage}@wildlife" for stage in STAGES[5:]]
+    assert not any(node.name.endswith("@wildlife") for node in read_graph("sightings"))
+
+
 def test_from_a_stage_on(project):
     nodes = read_graph("suspicious", "evaluation")
     assert [node.stage for node in nodes] == ["evaluation", "promotion", "deployment"]

@@ -60,6 +60,26 @@ def test_a_killed_servers_workers_are_ended_too(workspace):
     assert not lives(worker)
 
 
+def test_the_leader_hears_before_its_children(workspace, monkeypatch):
+    """DVC that was interrupted after its child had died was caught writing its file of locks, and left it empty."""
+    many = (
+        f"import subprocess, time; [subprocess.Popen({SLEEP!r}) for _ in range(8)]; "
+        "print(1, flush=True); time.sleep(60)"
+    )
+    running = processes.start("one", [sys.executable, "-c", many], "http://x", {})
+    worker_of("one")
+    told = []
+    send = psutil.Process.send_signal
+
+    def sent(process, number):
+        told.append(process.pid)
+        send(process, number)
+
+    monkeypatch.setattr(psutil.Process, "send_signal", sent)
+    processes.stop(running)
+    assert told[0] == running.pid and len(set(told)) == 9
+
+
 def test_a_number_that_went_to_another_program_is_left_alone(workspace):
     bystander = subprocess.Popen(SLEEP, stdout=subprocess.DEVNULL, start_new_session=True)
     try:

@@ -46,6 +46,33 @@ def test_every_stage_runs_as_a_task_of_its_own(finished, server):
     assert {"toy-stages", "toy-report"} <= keys
 
 
+def test_what_the_stages_made_are_assets_with_their_versions(finished, server):
+    root, reply = finished
+    for _ in range(60):  # events are stored a moment after they were sent
+        made = materialized(server)
+        if {f"dvc://data/toy/{stage}" for stage in toy.STAGES} <= made.keys():
+            break
+        time.sleep(0.5)
+    lock = toy.lock(root)["stages"]
+    for stage in toy.STAGES:
+        (out,) = lock[f"{stage}@toy"]["outs"]
+        assert made[f"dvc://data/toy/{stage}"]["payload"]["md5"] == out["md5"]
+    upstream = {one["prefect.resource.id"] for one in made["dvc://data/toy/join"]["related"]}
+    assert {"dvc://data/toy/frames", "dvc://data/toy/other", "dvc"} <= upstream
+
+
+def materialized(server) -> dict[str, dict]:
+    body = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}, "limit": 50}
+    return {event["resource"]["prefect.resource.id"]: event for event in server.ask("events/filter", body)["events"]}
+
+
+def test_how_far_a_stage_is_can_be_seen(root, server):
+    toy.plan(root, frames=["count"])
+    run(root, server)
+    (shown,) = [one for one in server.find("artifacts") if one["key"] == "frames-toy-progress"]
+    assert (shown["type"], shown["data"], shown["description"]) == ("progress", 100.0, "done")
+
+
 def test_independent_stages_run_at_the_same_time(finished):
     root, _ = finished
     frames, other = toy.span(root, "frames"), toy.span(root, "other")

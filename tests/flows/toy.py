@@ -17,7 +17,7 @@ from tests.workspaces import params
 PROJECT = Path(__file__).resolve().parents[2]
 RECIPE = "toy"
 
-# A stage: `stage.py NAME OUTPUT INPUT...`. plan/NAME holds one line per attempt: `sleep S` or `exit CODE`.
+# A stage: `stage.py NAME OUTPUT INPUT...`. plan/NAME holds one line per attempt: `sleep S`, `exit CODE`, `count`.
 STAGE = """
 import hashlib, os, pathlib, sys, time
 
@@ -34,6 +34,9 @@ print(f"{name} looks at {len(inputs)} inputs", flush=True)
 what, _, value = (steps[number] if number < len(steps) else "").partition(" ")
 if what == "sleep":
     time.sleep(float(value))
+if what == "count":
+    print(f"{name}: 3/4 shards (1.5 shards/s, 1 s left)", file=sys.stderr, flush=True)
+    time.sleep(2)
 if what == "exit":
     print(f"{name}@toy: the footage is not there\\n  remedy: bring footage", file=sys.stderr)
     sys.exit(int(value))

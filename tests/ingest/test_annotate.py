@@ -336,3 +336,9 @@ def test_intervals_and_frames_settle_as_said(claims):
     wanted = {frame: word for i, (here, word) in enumerate(covers) if i not in bad for frame in here}
     got = {f: name for _, a, b, name in spans(result) for f in range(a // 1001, b // 1001 + 1)}
     assert got == {frame: WORDS[word] for frame, word in wanted.items()}
+
+
+def test_rows_say_who_labelled_them():
+    labels = [Label("l.csv", 2, "p.png", "1"), boxed(3, Box(1, 1, 5, 5))]
+    result = annotate(labels, PICTURE, CLASSES, WORDS, label_source="search")
+    assert [row["source"] for row in result.rows] == ["search", "search"]

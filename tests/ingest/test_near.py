@@ -13,21 +13,21 @@ from tests.footage import picture
 LIVELY = 50.0
 
 
-def by_comparing_all(hashes: list[int], contrast: list[float]) -> list[int]:
+def by_comparing_all(hashes: list[int], contrast: list[float], distance: int = DISTANCE) -> list[int]:
     """The definition: single linkage over all pairs."""
     group = list(range(len(hashes)))
     for i in range(len(hashes)):
         for j in range(i):
-            near = ((hashes[i] ^ hashes[j]) & (2**64 - 1)).bit_count() <= DISTANCE
+            near = ((hashes[i] ^ hashes[j]) & (2**64 - 1)).bit_count() <= distance
             if near and min(contrast[i], contrast[j]) >= FEATURELESS and group[i] != group[j]:
                 low, high = sorted((group[i], group[j]))
                 group = [low if name == high else name for name in group]
     return [name if group.count(name) > 1 else -1 for name in group]
 
 
-def groups(hashes, contrast=None) -> list[int]:
+def groups(hashes, contrast=None, distance=DISTANCE) -> list[int]:
     contrast = [LIVELY] * len(hashes) if contrast is None else contrast
-    return near_groups(np.array(hashes, dtype=np.uint64).view(np.int64), np.array(contrast)).tolist()
+    return near_groups(np.array(hashes, dtype=np.uint64).view(np.int64), np.array(contrast), distance).tolist()
 
 
 bits = st.integers(0, 2**64 - 1)
@@ -47,10 +47,10 @@ def families(draw):
 
 
 @settings(max_examples=150, deadline=None)
-@given(families(), st.data())
-def test_as_by_comparing_all(hashes, data):
+@given(families(), st.data(), st.sampled_from([DISTANCE, DISTANCE, 0, 1, 7, 16]))
+def test_as_by_comparing_all(hashes, data, distance):
     contrast = [data.draw(st.sampled_from([0.0, LIVELY])) for _ in hashes]
-    assert groups(hashes, contrast) == by_comparing_all(hashes, contrast)
+    assert groups(hashes, contrast, distance) == by_comparing_all(hashes, contrast, distance)
 
 
 def test_long_runs_of_equal_keys():

@@ -189,7 +189,7 @@ def children(order: dict) -> list:
 
 
 # How many writes there are, and after how many of them to kill: without a run in the store, the second has all kinds.
-WRITES = {"first": (9, (1, 2, 4, 6, 9)), "second": (12, range(13))}
+WRITES = {"first": (10, (1, 2, 4, 6, 10)), "second": (13, range(14))}
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ from components.core.errors import SightlineError
 from components.scenes import SceneSpec, clip_specs, clip_truth
 from components.scenes.backgrounds import BACKGROUNDS, TEST_BACKGROUNDS
 from components.scenes.bags import ABANDONED_AT
-from components.scenes.camera import CAMERAS, TEST_CAMERAS
+from components.scenes.camera import CAMERAS, NIGHT, TEST_CAMERAS, camera
+from components.scenes.render import render_clip
 from components.scenes.spec import SPLITS, VARIANTS
 from components.scenes.truth import ACTIVITIES, SUSPICIOUS, Staging
 
@@ -132,3 +133,15 @@ def test_a_value_out_of_range_is_refused_with_the_range(field, value):
     with pytest.raises(SightlineError, match=field) as refused:
         SceneSpec(**values)
     assert refused.value.exit_code == 2 and refused.value.remedy
+
+
+def test_by_night_the_same_things_happen_before_the_same_cameras():
+    day, night = (clip_specs(SceneSpec(5, 6, 0, 2, night=dark)) for dark in (False, True))
+    assert [c.camera + NIGHT for c in day] == [c.camera for c in night]
+    assert [(c.seed, c.scenario, c.background, c.file_name) for c in day] == [
+        (c.seed, c.scenario, c.background, c.file_name) for c in night
+    ]
+    one, other = camera("roof"), camera("roof-night")
+    assert (one.focal, one.tilt, one.yaw) == (other.focal, other.tilt, other.yaw) and other.saturation == 0
+    bright, dim = (next(render_clip(clip))[0] for clip in (day[0], night[0]))
+    assert dim.mean() < 0.6 * bright.mean() and dim.std() < 0.5 * bright.std()

@@ -13,7 +13,7 @@ import pytest
 
 from components.core.bundle import Pointer, read_bundle, write_pointer
 from components.deployment.build import build_bundle
-from tests.deployment import making
+from tests.deployment import detecting, making
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +37,15 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return made
 
 
+@pytest.fixture(scope="session")
+def detector_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a detector of red and blue rectangles."""
+    recipe, data = detecting.workspace()
+    folder = tmp_path_factory.mktemp("detector-bundle")
+    build_bundle(recipe, data, folder, {"ap50": 0.875})
+    return folder
+
+
 def publish(deployed: Path, bundle: Path, version: int) -> Pointer:
     """Puts a bundle in its version's place."""
     shutil.copytree(bundle, deployed / f"v{version}")
@@ -46,12 +55,12 @@ def publish(deployed: Path, bundle: Path, version: int) -> Pointer:
 class Service:
     """A running service: `url`, `process`, `deployed` (the folder it follows)."""
 
-    def __init__(self, workspace: Path):
-        self.deployed = workspace / ".sightline" / "deployed" / making.RECIPE
-        self.log = workspace / "log.txt"
+    def __init__(self, workspace: Path, recipe: str = making.RECIPE):
+        self.deployed = workspace / ".sightline" / "deployed" / recipe
+        self.log = workspace / f"{recipe}.txt"
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "components.serving", "--recipe", making.RECIPE, "--port", "0"],
+                [sys.executable, "-m", "components.serving", "--recipe", recipe, "--port", "0"],
                 cwd=ROOT, env=os.environ | {"SIGHTLINE_WORKSPACE": str(workspace)}, stderr=log,
             )  # fmt: skip
         wait_for(lambda: "listening on" in self.log.read_text() or self.process.poll() is not None)
@@ -100,6 +109,18 @@ def service(bundles: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) 
     deployed = workspace / ".sightline" / "deployed" / making.RECIPE
     write_pointer(deployed, publish(deployed, bundles[1], 1))
     running = Service(workspace)
+    wait_for(lambda: running.serves(1))
+    yield running
+    running.end()
+
+
+@pytest.fixture(scope="module")
+def detector(detector_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service of a detector that all tests of a module may ask."""
+    workspace = tmp_path_factory.mktemp("detector")
+    deployed = workspace / ".sightline" / "deployed" / detecting.RECIPE
+    write_pointer(deployed, publish(deployed, detector_bundle, 1))
+    running = Service(workspace, detecting.RECIPE)
     wait_for(lambda: running.serves(1))
     yield running
     running.end()

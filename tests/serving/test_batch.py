@@ -14,8 +14,8 @@ from components.core import media, tables
 from components.core.bundle import Pointer, read_bundle, write_pointer
 from components.core.files import file_sha256
 from components.core.media import TimeSampler
-from components.serving import batch
-from components.serving.model import load_model
+from components.serving import batch, outputs
+from components.serving.load import load_model
 from tests.deployment import making
 from tests.footage import write_clip
 from tests.serving.conftest import publish
@@ -46,7 +46,7 @@ def model(root, number=1):
 
 
 def test_every_sampled_frame_is_scored_as_in_one_go(workspace, monkeypatch):
-    monkeypatch.setattr(batch, "CHUNK", 7)
+    monkeypatch.setattr(outputs, "CHUNK", 7)
     predict(workspace)
     clip = workspace / "footage" / "deep" / "clip.mp4"
     served = model(workspace)

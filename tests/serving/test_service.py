@@ -173,7 +173,8 @@ def test_pages_and_health(service):
     assert "toy, version 1" in page and "0.875" in page and "<form" in page and "$" not in page
     paths = httpx.get(f"{service.url}/openapi.json").json()["paths"]
     predict = paths["/v1/predict"]["post"]
-    assert predict["responses"]["200"]["content"]["application/json"]["example"]["results"]
+    examples = predict["responses"]["200"]["content"]["application/json"]["examples"]
+    assert all(example["value"]["results"] for example in examples.values())
     assert {"400", "413", "415", "503"} <= set(predict["responses"])
     unknown = httpx.get(f"{service.url}/v2/predict")
     assert unknown.status_code == 404 and unknown.json()["remedy"] == "see /docs"

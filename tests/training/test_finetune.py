@@ -8,20 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from components.core.distributed import launch
 from components.core.errors import SightlineError, UsageError
 from components.core.files import file_sha256, tree_sha256
-from components.core.recipe import load_recipe, parse_recipe
+from components.core.recipe import Mining, load_recipe, parse_recipe
 from components.deployment.build import build_bundle
 from components.tasks.classification.export import scorer
 from components.tasks.classification.finetune import Learner, rate
 from components.tasks.classification.fit import class_weights, seed_epoch
+from components.tasks.classification.mining import mined
 from components.tasks.classification.model import BACKBONE, TENSORS, load_model
 from components.tasks.classification.pictures import Pictures, PictureStream
 from components.tasks.classification.samples import split_source
-from tests.picture_sets import RECIPE, make_pictures, params
+from tests.picture_sets import CLASSES, RECIPE, make_pictures, params
 from tests.workspaces import kill_when
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -131,7 +133,9 @@ def test_two_ranks_equal_one_process_on_the_union(pictures, monkeypatch):
     before, epochs = learner.state(), [stream.epoch(0) for stream in streams]
     for _ in range(STEPS):
         parts = [next(epoch) for epoch in epochs]
-        union = Pictures(*(torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "labels")))
+        union = Pictures(
+            *(torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "labels", "weights"))
+        )
         learner.optimizer.zero_grad()
         learner.loss(union, None).backward()
         learner.optimizer.step()
@@ -140,6 +144,36 @@ def test_two_ranks_equal_one_process_on_the_union(pictures, monkeypatch):
         torch.testing.assert_close(tensor, learner.state()[name], rtol=1e-3, atol=1e-5, msg=name)
         moved += float((tensor - before[name]).abs().sum())
     assert moved > 0.01
+
+
+def test_each_rank_mines_its_own_pictures(pictures, monkeypatch):
+    """By the network as it is when asked: weights come after the pictures they are of, in either rank's share."""
+    body = params({**TRAINING, "augment": {}, "finetune": {"precision": "float32", "mining": {"rounds": 1}}})
+    body["recipes"][RECIPE]["task"]["positive"] = CLASSES[1]
+    (pictures / "params.yaml").write_text(yaml.safe_dump(body))
+    (pictures / "ranks.py").write_text(
+        "import sys, torch, horovod.torch as hvd\n"
+        "from safetensors.torch import save_file\n"
+        "from components.core.recipe import load_recipe\n"
+        "from components.training.learners import NetworkLearner\n"
+        "hvd.init()\n"
+        f"recipe = load_recipe('{RECIPE}')\n"
+        "learner = NetworkLearner(recipe, recipe.training, ('train',), False)\n"
+        "torch.nn.init.normal_(learner.learner.network.head.frame[1].weight)\n"
+        "learner.revise(None)\n"
+        "labels, scores = learner.learner.predict(learner.stream.once())\n"
+        "weights = torch.cat([batch.weights for batch in learner.stream.once()])\n"
+        "kept = {'labels': torch.from_numpy(labels), 'scores': torch.from_numpy(scores), 'weights': weights}\n"
+        "save_file(kept, f'{sys.argv[1]}-{hvd.rank()}.safetensors')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(pictures), str(PROJECT)]))
+    launch(2, "ranks", [str(pictures / "mined")])
+    found = [load_file(pictures / f"mined-{rank}.safetensors") for rank in range(2)]
+    assert sum(len(share["labels"]) for share in found) == 18
+    for share in found:
+        labels, scores, weights = (share[name].numpy() for name in ("labels", "scores", "weights"))
+        assert np.array_equal(weights, mined(labels, scores[:, 1], 1, Mining(rounds=1)))
+        assert weights.max() > 1 and (weights[labels == 1] == 1).all()
 
 
 def pieces():

@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from components.core.distributed import launch
+from components.core.errors import UsageError
 from components.core.files import tree_sha256
-from components.core.recipe import load_recipe
-from components.tasks.classification.fit import Progress, batch_loss, class_weights, standardise
+from components.core.recipe import Mining, load_recipe, parse_recipe
+from components.tasks.classification.fit import Progress, batch_loss, class_weights, predict_batches, standardise
+from components.tasks.classification.mining import mined
 from components.tasks.classification.model import head_form, load_model, new_head
 from components.tasks.classification.samples import load_samples, split_source
 from components.tasks.classification.stream import Batch, Stream
@@ -74,7 +76,7 @@ def test_horovod_equals_one_process_on_the_same_batches(workspace, monkeypatch):
     epochs = [stream.epoch(0) for stream in streams]
     for _ in range(STEPS):
         parts = [next(epoch) for epoch in epochs]
-        union = Batch(*(torch.cat([getattr(p, n) for p in parts]) for n in ("windows", "present", "labels")))
+        union = Batch(*(torch.cat([getattr(p, n) for p in parts]) for n in ("windows", "present", "labels", "weights")))
         optimizer.zero_grad()
         batch_loss(head, union, weights, params).backward()
         optimizer.step()
@@ -103,6 +105,62 @@ def test_killed_training_resumes_to_the_same_bytes(trained, tmp_path, monkeypatc
     assert not (root / "data" / RECIPE / "model").exists()
     stage()
     assert tree_sha256(root / "data" / RECIPE / "model") == tree_sha256(trained / "data" / RECIPE / "model")
+
+
+@pytest.mark.slow
+def test_a_killed_round_of_mining_resumes_to_the_same_bytes(trained, tmp_path, monkeypatch):
+    """kill -9 within the second of two rounds; the model is not that of the first round, which is not trained again.
+
+    Slow: the stage starts three times.
+    """
+    asked = {"loss_q": 0.3, "mining": {"rounds": 1, "weight": 8.0}}
+    models = []
+    for name in ("whole", "killed"):
+        root = make_workspace(tmp_path / name, finetune=asked)
+        monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(root))
+        if name == "killed":
+            command = [sys.executable, "-m", "components.training", "--recipe", RECIPE]
+            kill_when(command, root, ".sightline/work/training/*/*/round-1/checkpoint.safetensors", timeout=300)
+            assert not (root / "data" / RECIPE / "model").exists()
+        done = stage()
+        models.append(root / "data" / RECIPE / "model")
+    assert "resumed after epoch 4" in done.stdout + done.stderr
+    assert tree_sha256(models[0]) == tree_sha256(models[1])
+    first = next((tmp_path / "whole").glob(".sightline/work/training/*/*/checkpoint.safetensors"))
+    best = {name.removeprefix("best.head."): tensor for name, tensor in load_file(first).items()}
+    assert not torch.equal(best["frame.1.weight"], load_file(models[0] / "head.safetensors")["frame.1.weight"])
+
+
+def test_mining_weights_a_ranks_own_hard_negatives_and_only_these(workspace):
+    head, streams, weights, params = pieces()
+    stream, mining = streams[0], Mining(rounds=1, share=0.1, weight=5.0, skip=0.0)
+    torch.nn.init.normal_(head.frame[1].weight, generator=torch.Generator().manual_seed(1))
+    labels, probabilities = predict_batches(head, stream.once())
+    assert len(labels) == sum(len(stream.source.labels(stream.source.groups[i])) for i in stream.positions)
+    before = list(stream.epoch(0))
+    assert all((batch.weights == 1).all() for batch in before)
+    stream.weigh(mined(labels, probabilities[:, 1], 1, mining))
+    heavy, light = [], []
+    for old, new in zip(before, stream.epoch(0), strict=True):
+        assert torch.equal(old.windows, new.windows) and torch.equal(old.labels, new.labels)
+        assert (new.weights[new.labels == 1] == 1).all()
+        negative, hard = new.labels == 0, new.weights > 1
+        scores = head.windows(new.windows, new.present).softmax(-1)[:, 1]
+        heavy, light = heavy + scores[hard].tolist(), light + scores[negative & ~hard].tolist()
+        assert not torch.equal(batch_loss(head, old, weights, params), batch_loss(head, new, weights, params))
+    assert min(heavy) > max(light) and heavy
+
+
+def test_what_cannot_be_mined_is_refused():
+    mining = {"finetune": {"mining": {"rounds": 1}}}
+    for training, task, message in (
+        ({"head": "mllib"} | mining, {"positive": "b"}, "are not for mllib"),
+        (mining, {}, "without task.positive no frame is a negative"),
+        ({"finetune": {"mining": {"share": 0.6, "skip": 0.5}}}, {"positive": "b"}, "more than all negatives"),
+    ):
+        body = {"task": {"classes": ["a", "b"]} | task, "source": "x", "training": {"lr": 0.1, "penalty": 0} | training}
+        with pytest.raises(UsageError, match=message):
+            parse_recipe("r", body)
 
 
 def test_checkpoint_restores_everything(tmp_path):

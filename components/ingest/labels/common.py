@@ -36,7 +36,7 @@ class Label(NamedTuple):
     `word` is the source's word, or several of them, of which those that the recipe's label_map knows count. Without
     `box` the label is one of whole frames. `track` is an identity over time, see `track_id`. A box of `weight` 0 is to
     be ignored: it is neither an example of its class nor background. `size`: (width, height) of the picture as the
-    file states them.
+    file states them. `said_by`: the annotations' `source`, where it is not that of all the source's labels.
     """
 
     file: str
@@ -49,6 +49,7 @@ class Label(NamedTuple):
     track: int | None = None
     weight: float = 1.0
     size: tuple[int, int] | None = None
+    said_by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ _REMEDY = "say how they are written with ingest.label_format, and where they are
 
 
 def read_labels(source: Source, classes: tuple[str, ...]) -> Found:
-    """The labels of a source, nothing where it has none.
+    """The labels of a source, nothing where it has none; those that it was given itself are all it has.
 
     `source.label_format` names the reader; `auto` is told by `source.labels` or, where that is None, by what lies in
     the source's folder, in this order: labels.csv or frame_labels.csv; gt/gt.txt of sequences; XML whose root is
@@ -26,6 +26,8 @@ def read_labels(source: Source, classes: tuple[str, ...]) -> Found:
     like one of `classes` or a word of the label map. Raises SightlineError naming file and line where what must be
     labels is none as a whole, and where none are found though a format is named.
     """
+    if source.given is not None:
+        return Found(list(source.given), form=source.name)
     found, form = _found(source, frozenset(source.label_map) | frozenset(classes))
     found.form = form if form != AUTO else None
     return found

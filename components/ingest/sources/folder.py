@@ -16,7 +16,7 @@ from components.ingest.sources.datasets import DATASETS
 from components.ingest.sources.source import Source, find_labels, is_media
 
 WILD = "*?["
-GENERATED = ("scenes", "cameras", "digits")
+GENERATED = ("scenes", "cameras", "digits", "wild")
 
 
 @dataclass
@@ -163,5 +163,5 @@ def _no_folder(source: str, given: Path, root: Path) -> None:
         raise SightlineError(f"source {source!r}: no such folder ({root})", "correct the path")
     raise UsageError(
         f"source {source!r} is neither a data set nor a folder of the workspace",
-        nearest(source, [*GENERATED, *DATASETS]),
+        nearest(source, [*GENERATED, "search", "explained", *DATASETS]),
     )

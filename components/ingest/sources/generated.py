@@ -1,4 +1,4 @@
-"""Generated sources: scenes (video), cameras (pictures with EXIF), digits (a folder per class). Made once per spec."""
+"""Generated sources: scenes (video), cameras (pictures with EXIF), digits (a folder per class), wild. Once per spec."""
 
 import csv
 import hashlib
@@ -49,6 +49,10 @@ GENERATORS = {
     "digits": Generator(
         "components.pictures.digits", "DigitSpec", "components.pictures", "spec.json", "pictures",
         lambda spec: DIGITS * spec.per_class, FOLDERS,
+    ),
+    "wild": Generator(
+        "components.pictures.wild", "WildSpec", "components.pictures", "spec.json", "pictures",
+        lambda spec: spec.pictures, AUTO, ("empty",), ("animal",),
     ),
 }  # fmt: skip
 

@@ -6,11 +6,15 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from components.core.errors import SightlineError
 from components.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from components.core.recipe import Recipe
+
+if TYPE_CHECKING:
+    from components.ingest.labels.common import Label  # whose package reads what is written here
 
 AUTO, FOLDERS = "auto", "folders"
 AUTO_LABELS = ("labels.csv", "frame_labels.csv")
@@ -29,7 +33,9 @@ class Source:
     many files is read from; `label_format` as in the recipe (`folders`: a picture's folder names its class);
     `label_column`: the CSV column of the label, where it is not `label`. `label_map` turns the source's words into
     classes; `split` maps names to train, val or test where the source says so. `refused`: files that were not taken
-    over, each with the reason.
+    over, each with the reason; one that is an address, and not a name below `root`, is its own uri. `label_source`: who
+    says what the labels say, as in the annotations' column `source`. `given`: the labels themselves, where they lie in
+    no file.
     """
 
     root: Path
@@ -43,9 +49,13 @@ class Source:
     label_format: str = AUTO
     label_column: str | None = None
     refused: tuple[tuple[str, str], ...] = ()
+    label_source: str = "human"
+    given: "tuple[Label, ...] | None" = None
 
     def uri(self, name: str) -> str:
         """The catalog's uri of a file of this source; `components.core.paths.resolve` finds the file by it."""
+        if "://" in name:  # no path has that
+            return name
         if self.uri_prefix.startswith(("http://", "https://")) and not self.uri_prefix.endswith("!"):
             name = quote(name)
         return name if self.uri_prefix == "." else f"{self.uri_prefix}/{name}"

@@ -64,7 +64,7 @@ def get_page(session: requests.Session, url: str) -> Page:
     try:
         with session.get(url, stream=True, timeout=TIMEOUT_S) as reply:
             if reply.status_code != 200:
-                raise SightlineError(f"{url}: {_status(reply)}", "correct the address, or see to the access rights")
+                raise SightlineError(f"{url}: {status_of(reply)}", "correct the address, or see to the access rights")
             content = b""
             for block in reply.iter_content(BLOCK):
                 content += block
@@ -75,7 +75,7 @@ def get_page(session: requests.Session, url: str) -> Page:
     except UnicodeDecodeError:
         raise SightlineError(f"{url}: not a listing: no UTF-8 text", "name a manifest, a folder or a file") from None
     except requests.RequestException as error:
-        raise TransientError(f"{url}: cannot be fetched: {_cause(error)}", AGAIN) from None
+        raise TransientError(f"{url}: cannot be fetched: {cause_of(error)}", AGAIN) from None
 
 
 def fetch(session: requests.Session, entry: Entry, copy: Copy, tell: Callable[[int], None]) -> None:
@@ -102,7 +102,7 @@ def fetch(session: requests.Session, entry: Entry, copy: Copy, tell: Callable[[i
             broke_off = isinstance(error, (requests.exceptions.ChunkedEncodingError, requests.exceptions.Timeout))
             failed = 1 if more else failed + 1
             if failed == TRIES or not (more or broke_off):
-                raise TransientError(f"{entry.address}: cannot be fetched: {_cause(error)}", AGAIN) from None
+                raise TransientError(f"{entry.address}: cannot be fetched: {cause_of(error)}", AGAIN) from None
             time.sleep(BACKOFF_S * 2 ** (failed - 1) * random.uniform(0.5, 1))
 
 
@@ -119,7 +119,7 @@ def _attempt(session: requests.Session, entry: Entry, copy: Copy, tell: Callable
             copy.drop()
             raise requests.exceptions.ChunkedEncodingError("the server knows no such part")
         if reply.status_code not in (200, 206):
-            raise Refused(_status(reply))
+            raise Refused(status_of(reply))
         part = _RANGE.fullmatch(reply.headers.get("Content-Range", ""))
         if reply.status_code == 206 and not (part and int(part[1]) == size):
             copy.drop()
@@ -152,11 +152,12 @@ def _asking(entry: Entry, copy: Copy, size: int, begun: State) -> dict[str, str]
     return {"If-Modified-Since": known.modified} if known.modified else {}
 
 
-def _status(reply: requests.Response) -> str:
+def status_of(reply: requests.Response) -> str:
+    """What the server answers, in words."""
     return f"the server answers {reply.status_code} {reply.reason}".rstrip()
 
 
-def _cause(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """The innermost reason in words, without the library's nesting."""
     while (inner := getattr(error, "reason", None) or error.__cause__ or error.__context__) and inner is not error:
         if not isinstance(inner, BaseException):

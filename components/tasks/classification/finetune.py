@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from components.core.recipe import Recipe, Training
 from components.tasks.classification.augment import augmented
 from components.tasks.classification.fit import seed_epoch
 from components.tasks.classification.heads import Head, elastic_net
+from components.tasks.classification.losses import row_losses
 from components.tasks.classification.model import head_form, new_head
 from components.tasks.classification.pictures import Pictures, PictureStream
 from components.tasks.featurizer import Featurizer, build_featurizer
@@ -65,7 +65,9 @@ class Learner:
         if params.finetune.average:
             self.average = self.module["average"] = copy.deepcopy(network).requires_grad_(False)
         self.weights = weights.to(self.device)
-        self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=0.0)
+        tuned, named = params.finetune, self.named_parameters()
+        groups = parameter_groups(named, "featurizer.", params.lr, tuned.backbone_rate, tuned.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
@@ -76,7 +78,7 @@ class Learner:
         """One pass over the stream's share; returns its mean loss."""
         self.network.train()
         if self.params.finetune.batch_norm == "frozen":
-            for layer in _norms(self.network):
+            for layer in norms(self.network):
                 layer.eval()
         generator, total = seed_epoch(self.params.seed, epoch, stream.rank), 0.0
         for step, batch in enumerate(stream.epoch(epoch)):
@@ -92,13 +94,13 @@ class Learner:
         return total / stream.steps
 
     def loss(self, batch: Pictures, generator: torch.Generator) -> torch.Tensor:
-        """Class-weighted cross-entropy with smoothed labels (Szegedy et al., 2016) on the augmented pictures, a mean
-        over rows, plus the elastic net of the head."""
+        """The losses of the augmented pictures times their classes' weights and their own, a mean over rows, plus the
+        elastic net of the head."""
         params, labels = self.params, batch.labels.to(self.device)
         logits = self.network(augmented(batch.pixels.to(self.device), params.augment, generator))
-        rows = F.cross_entropy(logits, labels, reduction="none", label_smoothing=params.finetune.smoothing)
+        rows = row_losses(logits, labels, params.finetune.loss_q, params.finetune.smoothing)
         net = elastic_net(self.network.head, params.penalty, params.l1_ratio)
-        return (rows * self.weights[labels]).mean() + net
+        return (rows * self.weights[labels] * batch.weights.to(self.device)).mean() + net
 
     @torch.inference_mode()
     def predict(self, batches: Iterator[Pictures]) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +121,7 @@ class Learner:
         """The running statistics of batch normalisation, which differ between ranks until they are made one."""
         if self.params.finetune.batch_norm == "frozen":
             return []
-        return [t for layer in _norms(self.module) for t in (layer.running_mean, layer.running_var)]
+        return [t for layer in norms(self.module) for t in (layer.running_mean, layer.running_var)]
 
     def state(self) -> dict[str, torch.Tensor]:
         """A copy of the tensors to keep, named backbone.* (by the keys that `load_backbone` reads) and head.*."""
@@ -140,16 +142,6 @@ class Learner:
                 tensors[f"backbone.{name.removeprefix(BACKBONE).removeprefix('network.')}"] = tensor
         return tensors
 
-    def _groups(self) -> list[dict]:
-        """The backbone at its own rate; weights decay, biases and the norms' scales do not."""
-        decay, lr = self.params.finetune.weight_decay, self.params.lr
-        groups = []
-        for part, base in (("featurizer.", lr * self.params.finetune.backbone_rate), ("head.", lr)):
-            own = [p for name, p in self.named_parameters() if name.startswith(part)]
-            groups.append({"params": [p for p in own if p.ndim > 1], "lr": base, "weight_decay": decay})
-            groups.append({"params": [p for p in own if p.ndim == 1], "lr": base, "weight_decay": 0.0})
-        return groups
-
     @torch.no_grad()
     def _averaged(self) -> None:
         if self.average is None:
@@ -157,6 +149,24 @@ class Learner:
         kept = self.params.finetune.average
         for mean, now in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
             mean.lerp_(now, 1 - kept) if mean.is_floating_point() else mean.copy_(now)
+
+
+def parameter_groups(
+    named: list[tuple[str, nn.Parameter]], backbone: str, lr: float, backbone_rate: float, decay: float
+) -> list[dict]:
+    """AdamW's groups: parameters whose names begin with `backbone` at their own share of `lr`, then the others; weights
+    decay, biases and the norms' scales do not."""
+    groups = []
+    for of_backbone, base in ((True, lr * backbone_rate), (False, lr)):
+        own = [parameter for name, parameter in named if name.startswith(backbone) == of_backbone]
+        groups.append({"params": [p for p in own if p.ndim > 1], "lr": base, "weight_decay": decay})
+        groups.append({"params": [p for p in own if p.ndim == 1], "lr": base, "weight_decay": 0.0})
+    return groups
+
+
+def norms(module: nn.Module) -> list[nn.Module]:
+    """Its layers of batch normalisation."""
+    return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
 
 
 def rate(step: int, total: int) -> float:
@@ -171,10 +181,6 @@ def arithmetic(precision: str, device: torch.device) -> torch.dtype:
         native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
         precision = "bfloat16" if native else "float32"
     return getattr(torch, precision)
-
-
-def _norms(module: nn.Module) -> list[nn.Module]:
-    return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
 
 
 def _mark_used(network: Network, size: tuple[int, int]) -> None:

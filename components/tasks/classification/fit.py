@@ -1,15 +1,15 @@
 """Training: the loop that all heads, tuning's trials and Horovod's workers share, and the heads on vectors in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from components.core.recipe import Training
 from components.tasks.classification.heads import Head, elastic_net
 from components.tasks.classification.labels import UNLABELLED
+from components.tasks.classification.losses import row_losses
 from components.tasks.classification.metrics import balanced_log_loss, frame_metrics
 from components.tasks.classification.samples import Samples
 from components.tasks.classification.stream import Batch, Stream
@@ -46,12 +46,12 @@ def class_weights(counts: torch.Tensor, balanced: bool) -> torch.Tensor:
 
 
 def batch_loss(head: Head, batch: Batch, weights: torch.Tensor, params: Training) -> torch.Tensor:
-    """Class-weighted cross-entropy, a mean over the batch's rows, plus the elastic net.
+    """The rows' losses times their classes' weights and their own, a mean over the batch, plus the elastic net.
 
     A mean over rows (not over weights), so that the average over equal batches is the loss of their union.
     """
     logits = head.windows(batch.windows, batch.present)
-    rows = F.cross_entropy(logits, batch.labels, reduction="none") * weights[batch.labels]
+    rows = row_losses(logits, batch.labels, params.finetune.loss_q) * weights[batch.labels] * batch.weights
     return rows.mean() + elastic_net(head, params.penalty, params.l1_ratio)
 
 
@@ -98,6 +98,14 @@ def predict(head: Head, samples: Samples) -> np.ndarray:
     ]
     classes = head.frame[-1].out_features
     return np.concatenate(parts) if parts else np.empty((0, classes), np.float32)
+
+
+@torch.inference_mode()
+def predict_batches(head: Head, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
+    """(labels (N,) int64, probabilities (N, C) float32) of these windows' frames."""
+    head.eval()
+    parts = [(batch.labels, head.windows(batch.windows, batch.present).softmax(-1)) for batch in batches]
+    return tuple(torch.cat(column).numpy() for column in zip(*parts, strict=True))
 
 
 def fit(

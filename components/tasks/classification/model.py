@@ -44,6 +44,11 @@ class TrainedModel:
         """The file of the backbone's weights where they were trained with the head, else None."""
         return self.folder / BACKBONE if "backbone" in self.meta else None
 
+    @property
+    def own_weights(self) -> str | None:
+        """The digest of the backbone's weights where they were trained with the head, else None."""
+        return self.meta["backbone"]["sha256"] if "backbone" in self.meta else None
+
     def features(self, params: Features) -> Features:
         """The features that the head reads: the recipe's, with the model's own backbone where it has one."""
         return params.model_copy(update={"weights": str(self.backbone)}) if self.backbone else params

@@ -18,10 +18,11 @@ ROWS = 64  # encoded pictures in memory at a time
 
 @dataclass(frozen=True)
 class Pictures:
-    """pixels (N, 3, H, W) float32 RGB in [0, 1], labels (N,) int64."""
+    """pixels (N, 3, H, W) float32 RGB in [0, 1], labels (N,) int64, weights (N,) float32 of the rows' losses."""
 
     pixels: torch.Tensor
     labels: torch.Tensor
+    weights: torch.Tensor
 
 
 class PictureStream(Share):
@@ -40,22 +41,12 @@ class PictureStream(Share):
         self._kept: dict[int, list[tuple]] = {}
         self._room = MEMORY
 
-    def epoch(self, epoch: int) -> Iterator[Pictures]:
-        """The batches of one epoch, not yet augmented."""
-        for rows in self.picked(epoch):
-            yield batch_of(rows)
-
-    def once(self, rank: int = 0, world: int = 1) -> Iterator[Pictures]:
-        """This share from its first row to its last, each once; of its groups every `world`-th from `rank` on."""
-        held: list[tuple] = []
-        for position in self.positions[rank::world]:
-            for row in self.rows(position):
-                held.append(row)
-                if len(held) == self.batch_size:
-                    yield batch_of(held)
-                    held = []
-        if held:
-            yield batch_of(held)
+    def batch(self, rows: list[tuple]) -> Pictures:
+        """Rows (picture (H, W, 3) uint8 RGB, label, weight) as one batch, not yet augmented."""
+        pictures, labels, weights = zip(*rows, strict=True)
+        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+        marks = torch.from_numpy(np.asarray(labels, np.int64)), torch.from_numpy(np.asarray(weights, np.float32))
+        return Pictures(pixels, *marks)
 
     def rows(self, position: int) -> Iterator[tuple]:
         """(picture (H, W, 3) uint8 RGB, label) of the labelled frames of a group."""
@@ -74,10 +65,3 @@ class PictureStream(Share):
             for row in tables.iter_rows(file, ["jpeg"], ROWS):
                 if (label := next(labels)) != UNLABELLED:
                     yield resize(decode_picture(row["jpeg"]), *self.size), label
-
-
-def batch_of(rows: list[tuple]) -> Pictures:
-    """Rows (picture (H, W, 3) uint8 RGB, label) as one batch."""
-    pictures, labels = zip(*rows, strict=True)
-    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
-    return Pictures(pixels, torch.from_numpy(np.asarray(labels, np.int64)))

@@ -12,8 +12,6 @@ from components.core.errors import SightlineError
 from components.core.recipe import Recipe
 from components.tasks.classification.labels import frame_labels
 
-PICTURES = "pictures"  # what tables.shard_asset says of a shard of pictures
-
 
 @dataclass(frozen=True)
 class Samples:
@@ -76,8 +74,8 @@ def split_source(recipe: Recipe, *splits: str, table: str = "features") -> Sourc
     groups: dict[str, list[Path]] = {}
     for file in tables.shards(paths.data(recipe.name, table)):
         asset = tables.shard_asset(file)
-        if asset in wanted or asset == PICTURES:
-            groups.setdefault(file.stem if asset == PICTURES else asset, []).append(file)
+        if asset in wanted or asset == tables.PICTURES:
+            groups.setdefault(file.stem if asset == tables.PICTURES else asset, []).append(file)
     if not wanted or not groups:
         raise SightlineError(
             f"{recipe.name}: no asset with {table} in split {' or '.join(splits)}",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -16,11 +17,12 @@ MEMORY = 512 << 20  # bytes of shards that a worker keeps: a small set is read o
 
 @dataclass(frozen=True)
 class Batch:
-    """windows (N, W, D) float32, present (N, W) bool, labels (N,) int64."""
+    """windows (N, W, D) float32, present (N, W) bool, labels (N,) int64, weights (N,) float32 of the rows' losses."""
 
     windows: torch.Tensor
     present: torch.Tensor
     labels: torch.Tensor
+    weights: torch.Tensor
 
 
 class Share:
@@ -28,8 +30,9 @@ class Share:
     numbers of rows, in an order that depends on the seed, the epoch and the rank only.
 
     Every rank takes the same number of steps per epoch, as the ring of gradients needs; a rank whose share ends early
-    begins it again. `counts`: the classes' labelled rows over all ranks, (C,) float64. Raises UsageError where there
-    are fewer groups with labelled rows than ranks.
+    begins it again. `counts`: the classes' labelled rows over all ranks, (C,) float64. `weights`: of the losses of the
+    rows of each group that `rows` gives, by position; 1 where there are none. Raises UsageError where there are fewer
+    groups with labelled rows than ranks.
     """
 
     buffer = BUFFER
@@ -53,13 +56,33 @@ class Share:
         kinds = len(source.recipe.task.classes)
         self.counts = torch.from_numpy(sum(np.bincount(row[row != UNLABELLED], minlength=kinds) for row in labels))
         self.counts = self.counts.double()
+        self.weights: dict[int, np.ndarray] = {}
 
     def rows(self, position: int) -> Iterator[tuple]:
         """The labelled rows of the group at this position, in order."""
         raise NotImplementedError
 
+    def batch(self, rows: list[tuple]):
+        """These rows, each with its weight behind, as one batch."""
+        raise NotImplementedError
+
+    def epoch(self, epoch: int) -> Iterator:
+        """The batches of one epoch."""
+        return map(self.batch, self.picked(epoch))
+
+    def once(self, rank: int = 0, world: int = 1) -> Iterator:
+        """This share from its first row to its last, each once; of its groups every `world`-th from `rank` on."""
+        rows = (row for position in self.positions[rank::world] for row in self._weighted(position))
+        while held := list(islice(rows, self.batch_size)):
+            yield self.batch(held)
+
+    def weigh(self, weights: np.ndarray) -> None:
+        """Takes these weights, (N,) in the order of `once()`, for the rows of this share."""
+        held = [int(np.sum(self.labels[position] != UNLABELLED)) for position in self.positions]
+        self.weights = dict(zip(self.positions, np.split(weights, np.cumsum(held)[:-1]), strict=True))
+
     def picked(self, epoch: int) -> Iterator[list[tuple]]:
-        """The rows of each step of one epoch."""
+        """The rows of each step of one epoch, each with its weight behind."""
         rows = self._shuffled(np.random.default_rng([self.seed, epoch, self.rank]))
         for _ in range(self.steps):
             yield [next(rows) for _ in range(self.batch_size)]
@@ -68,7 +91,7 @@ class Share:
         buffer: list[tuple] = []
         while True:
             for place in random.permutation(len(self.positions)):
-                for row in self.rows(self.positions[place]):
+                for row in self._weighted(self.positions[place]):
                     if len(buffer) < self.buffer:
                         buffer.append(row)
                         continue
@@ -78,6 +101,11 @@ class Share:
             for slot in random.permutation(len(buffer)):
                 yield buffer[slot]
             buffer.clear()
+
+    def _weighted(self, position: int) -> Iterator[tuple]:
+        weights = self.weights.get(position)
+        for number, row in enumerate(self.rows(position)):
+            yield *row, 1.0 if weights is None else weights[number]
 
 
 class Stream(Share):
@@ -89,15 +117,15 @@ class Stream(Share):
         self._kept: dict[int, Samples] = {}
         self._room = MEMORY
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch."""
-        for rows in self.picked(epoch):
-            windows, present, labels = zip(*rows, strict=True)
-            yield Batch(
-                torch.from_numpy(np.stack(windows)),
-                torch.from_numpy(np.stack(present)),
-                torch.from_numpy(np.asarray(labels, np.int64)),
-            )
+    def batch(self, rows: list[tuple]) -> Batch:
+        """Rows (window, present, label, weight) as one batch."""
+        windows, present, labels, weights = zip(*rows, strict=True)
+        return Batch(
+            torch.from_numpy(np.stack(windows)),
+            torch.from_numpy(np.stack(present)),
+            torch.from_numpy(np.asarray(labels, np.int64)),
+            torch.from_numpy(np.asarray(weights, np.float32)),
+        )
 
     def moments(self) -> tuple[int, torch.Tensor, torch.Tensor]:
         """Of this share's labelled rows: their number, sum and sum of squares, (D,) float64."""

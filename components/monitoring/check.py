@@ -1,0 +1,58 @@
+"""One check: the champion's footage against what has come since, and what the champion says of that."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from mlflow.entities.model_registry import ModelVersion
+
+from components.core import paths, profile, tracking
+from components.core.bundle import Pointer, model_tag, read_pointer
+from components.core.errors import SightlineError
+from components.core.recipe import Recipe
+from components.core.tables import scored_by
+from components.monitoring.drift import compare
+from components.monitoring.footage import footage, reference, shard, unseen
+
+DAY_MS = 86_400_000
+
+
+def check(recipe: Recipe, alpha: float, scores: Path) -> dict:
+    """A `Report` as a dict, its `drifted` kinds, and {version, footage: a digest of which assets are new and of their
+    labels, labelled: how many have labels and scores, left_out: what could not be compared, age_days: the champion's,
+    stale: whether it is older than it may be and there are labels to learn from}.
+
+    `scores`: the champion's predictions on new footage. Raises SightlineError where there is no champion, or no profile
+    of it.
+    """
+    pointer, version = champion(recipe)
+    found = footage(recipe, version, scores, model_tag(recipe.name, pointer))
+    counts = profile.quarantined(found.then), profile.quarantined(found.now)
+    report = compare(profile.figures(found.then), found.current(), alpha, counts)
+    age = (time.time() * 1000 - version.creation_timestamp) / DAY_MS
+    return asdict(report) | {
+        "version": pointer.version,
+        "drifted": report.drifted,
+        "footage": found.digest,
+        "labelled": found.labelled,
+        "left_out": found.left_out,
+        "age_days": round(age, 3),
+        "stale": age > recipe.monitoring.stale_days and found.labelled > 0,
+    }
+
+
+def to_score(recipe: Recipe) -> list[Path]:
+    """The usable files of the catalog that the champion has neither seen nor scored."""
+    pointer, version = champion(recipe)
+    model, scores = model_tag(recipe.name, pointer), paths.scores(recipe.name)
+    new = unseen(paths.data(recipe.name), reference(version))
+    usable = [asset for asset, row in new.items() if row["status"] == "ok"]
+    return [paths.resolve(new[asset]["uri"]) for asset in usable if scored_by(shard(scores, asset)) != model]
+
+
+def champion(recipe: Recipe) -> tuple[Pointer, ModelVersion]:
+    """The champion that is served here: what is deployed, and its version in the registry."""
+    pointer = read_pointer(paths.state("deployed", recipe.name))
+    if pointer is None:
+        raise SightlineError(f"{recipe.registered_name}: there is no champion here", f"sightline run {recipe.name}")
+    return pointer, tracking.version_by_number(recipe.registered_name, pointer.version)

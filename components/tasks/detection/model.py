@@ -1,0 +1,107 @@
+"""A trained detector on disk, and how to build a detector from parameters.
+
+    model.json              the detector's form, classes, features, parameters, history, digests
+    detector.safetensors    all its tensors, the backbone's included
+
+The network is rebuilt from `model.json` alone: a trained detector needs no file of backbone weights. The digest of
+detector.safetensors is the model's.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from components.core.errors import SightlineError
+from components.core.files import atomic_json, atomic_path, file_sha256
+from components.core.recipe import Detector, Features, Recipe
+from components.tasks.detection.body import Body
+from components.tasks.detection.found import FoundSamples, found_samples
+from components.tasks.detection.light import Light
+
+TENSORS, META = "detector.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class TrainedDetector:
+    """`network` in evaluation mode, pixels (B, 3, H, W) float32 RGB in [0, 1] -> Detections. `meta`: its form, classes,
+    features, hyper-parameters, history, digests of what it was trained on."""
+
+    folder: Path
+    network: nn.Module
+    meta: dict
+
+    @property
+    def own_weights(self) -> str:
+        """The digest of the weights, which are always the model's own."""
+        return self.meta["tensors"]["sha256"]
+
+    def samples(self, recipe: Recipe, *splits: str) -> FoundSamples:
+        """The frames of these splits with what this detector finds in them."""
+        return found_samples(recipe, self.network, tuple(self.meta["detector"]["size"]), *splits)
+
+    def predict(self, samples: FoundSamples) -> np.ndarray:
+        """Probabilities, (N, C) float32, of every frame as a whole."""
+        return samples.found.probabilities
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of detector.safetensors: the model's identity in the registry."""
+        return file_sha256(self.folder / TENSORS)
+
+
+def detector_form(recipe: Recipe, params: Detector) -> dict:
+    """What `new_network` needs to build the network again, as JSON can hold it."""
+    return {
+        "model": params.model, "classes": len(recipe.task.classes), "max_boxes": params.max_boxes,
+        "score_floor": params.score_floor, "nms": params.nms, "backbone": recipe.features.backbone,
+        "size": list(recipe.features.size),
+    }  # fmt: skip
+
+
+def new_network(form: dict, weights: str, seed: int, arithmetic: torch.dtype = torch.float32) -> nn.Module:
+    """A detector with seeded initial heads on a backbone with these weights. Raises as `load_backbone`."""
+    form = dict(form)
+    kind = {"light": _light, "faster_rcnn": _faster_rcnn}[form.pop("model")]
+    features = Features(backbone=form.pop("backbone"), weights=weights, size=tuple(form.pop("size")))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return kind(Body(features, arithmetic), **form)
+
+
+def _light(*args, **form) -> nn.Module:
+    return Light(*args, **form)
+
+
+def _faster_rcnn(*args, **form) -> nn.Module:
+    from components.tasks.detection.faster_rcnn import FasterRCNN  # imports torchvision, which light does without
+
+    return FasterRCNN(*args, **form)
+
+
+def save_detector(folder: Path, state: dict[str, torch.Tensor], meta: dict) -> None:
+    """Writes the two files, each whole or not at all. `meta["detector"]` is the form."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / TENSORS) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in sorted(state.items())}, temporary)
+    atomic_json(folder / META, meta | {"tensors": {"file": TENSORS, "sha256": file_sha256(folder / TENSORS)}})
+
+
+def load_detector(folder: str | Path) -> TrainedDetector:
+    """The detector in a folder. Raises SightlineError where a file is missing, does not fit or is another model's."""
+    folder = Path(folder)
+    try:
+        meta = json.loads((folder / META).read_text())
+        if file_sha256(folder / TENSORS) != meta["tensors"]["sha256"]:
+            raise ValueError(f"{TENSORS} is not the one that {META} was written for")
+        network = new_network(meta["detector"], "none", 0)
+        network.load_state_dict(load_file(folder / TENSORS))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise SightlineError(f"{folder}: not a detector ({error})", "run the training stage") from None
+    return TrainedDetector(folder, network.eval(), meta)
