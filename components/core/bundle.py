@@ -37,6 +37,12 @@ class Bundle:
       left, top, right, bottom in units of the picture, 0..1; `scores`, float32 (batch, K), best first, 0 where there is
       no box; `classes`, int64 (batch, K), places in `classes` of which the first is the background and never found; and
       `probabilities`, float32 (batch, classes), of the frame as a whole. Boxes are called from `box_threshold` on.
+      Where the network says what a box looks like, it returns `embeddings` too, float32 (batch, K, D) of length 1, 0
+      where there is no box: the cosine of two is high where they show the same object. Those of two models have
+      nothing to do with one another.
+
+    `tracker`, of a detector: what it finds in frame after frame of one source is followed by `components.tracks` with
+    these parameters (`components.core.recipe.Tracker`); None: it is not. Frames count at `fps`.
 
     Of two classes the positive one is called from `threshold` on; of more, or where `positive` is None, the likeliest.
     `lineage`: digests of the tables and parameters it was made from.
@@ -56,6 +62,12 @@ class Bundle:
     digests: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
     kind: str = CLASSIFICATION
+    tracker: dict | None = None
+
+    @property
+    def tracks(self) -> bool:
+        """True where what is found has an identity from frame to frame."""
+        return self.tracker is not None
 
     @property
     def finds_boxes(self) -> bool:
@@ -78,10 +90,13 @@ class Bundle:
         return value_sha256(self.body())
 
     def body(self) -> dict:
-        """What bundle.json holds. Classification came first: its manifests have no `kind`, and keep their digests."""
+        """What bundle.json holds. Classification came first, then detection: manifests of the first have no `kind`, of
+        the second no `tracker`, and keep their digests."""
         body = asdict(self)
         if not self.finds_boxes:
             del body["kind"]
+        if not self.tracks:
+            del body["tracker"]
         return body
 
 
@@ -122,6 +137,8 @@ def read_bundle(folder: str | Path, verify: bool = True) -> Bundle:
         raise SightlineError(f"{folder / MANIFEST}: not a bundle ({error})", "run the deployment stage") from None
     if bundle.kind not in (CLASSIFICATION, DETECTION):
         raise SightlineError(f"{folder / MANIFEST}: kind {bundle.kind!r} is not known here", "build it anew")
+    if bundle.tracks and not (bundle.finds_boxes and isinstance(bundle.tracker, dict)):
+        raise SightlineError(f"{folder / MANIFEST}: its tracker has no boxes to follow", "build it anew")
     if GRAPH not in names:
         raise SightlineError(f"{folder / MANIFEST}: names no {GRAPH}", "run the deployment stage")
     for name in sorted(names) if verify else ():

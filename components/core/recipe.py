@@ -41,11 +41,13 @@ class Task(Section):
     For detection, which finds where in a frame the others are, the first class is the background.
 
     Without a positive class all are of one rank: the likeliest is called, and a frame's score is its probability.
+    `tracks`: of detection, whether what is found in a frame is also known again in the next ones.
     """
 
     kind: Literal["classification", "detection"] = "classification"
     classes: tuple[str, ...] = Field(min_length=2)
     positive: str | None = None
+    tracks: bool = False
 
     @property
     def positive_index(self) -> int | None:
@@ -56,6 +58,12 @@ class Task(Section):
     def _positive_is_a_class(self):
         if self.positive is not None and self.positive not in self.classes:
             raise ValueError(f"positive: {self.positive!r} is not one of classes {list(self.classes)}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_tracked_is_detected(self):
+        if self.tracks and self.kind != "detection":
+            raise ValueError("tracks: only what is detected can be tracked: set kind detection")
         return self
 
 
@@ -290,7 +298,13 @@ class Finetune(Section):
 class Detector(Section):
     """What finds boxes, for `head: detector`. Backbone, its weights and the pictures' size are those of `features`.
 
-    `model`: `light` has one stage and is meant for processors and edge devices; `faster_rcnn` has two.
+    `model`: `light` has one stage and is meant for processors and edge devices; `faster_rcnn` has two. `fairmot` and
+    `fairmot_dla34` find boxes and say what each looks like in `embedding` numbers, so that a tracker knows it again:
+    the first on any backbone, with a cell of about `stride` pixels, the second as published, on DLA-34 (plain
+    convolutions, or `deformable`; its own `weights`: none, imagenet or a file), whatever `features` says. `everybody`:
+    every box of a picture that belongs to no track is learned as an identity of its own. `half_val`: training sees the
+    first half of every training sequence and is judged by the second, and not by the validation split.
+    `identity_weight`: of the loss of identities beside that of detection.
     `backbone_rate`: the backbone's learning rate as a share of `lr`. `weight_decay`: of AdamW. `soft_weights`: a box's
     share of the loss is its annotation's weight; without, every box counts once. A box of weight 0 is in both cases
     neither an object nor background. `self_training`: rounds in which the detector is trained anew on boxes without
@@ -300,7 +314,14 @@ class Detector(Section):
     of the backbone's arithmetic in training; `auto` is bfloat16 where the processor has instructions for it.
     """
 
-    model: Literal["light", "faster_rcnn"] = "light"
+    model: Literal["light", "faster_rcnn", "fairmot", "fairmot_dla34"] = "light"
+    stride: Literal[4, 8] = 8
+    embedding: int = Field(64, ge=8, le=512)
+    deformable: bool = False
+    weights: str = "none"
+    everybody: bool = False
+    half_val: bool = False
+    identity_weight: float = Field(1.0, ge=0)
     backbone_rate: float = Field(0.3, gt=0)
     weight_decay: float = Field(0.0001, ge=0)
     soft_weights: bool = True
@@ -310,6 +331,45 @@ class Detector(Section):
     score_floor: Share = 0.05
     nms: float = Field(0.5, gt=0, le=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+class Tracker(Section):
+    """How identities are carried from frame to frame, for `task.tracks` (`components.tracks`). Scores count from the
+    one given on, distances below it.
+
+    `high_score`: from here on a detection takes part in all associations but the low-score one, `low_score`: from here
+    on in that one; `new_score`: from here on, if high enough, it can begin a track. `low_scores`: ByteTrack's
+    association of low scores. `appearance`: embeddings are used where there are any. Largest distances:
+    `appearance_distance` in the first association, cosine fused with motion; `motion_distance` there without
+    embeddings, IoU fused with motion; `iou_distance` in the second; `low_iou_distance` in the low-score one;
+    `unconfirmed_iou_distance` of unconfirmed tracks. `duplicate_distance`: a tracked and a lost track nearer than this
+    by IoU are one (0: never). `lost_frames`: intervals between frames that are missed before a track is given up.
+    `momentum`: share of the old embedding in the smoothed one. `min_hits`: frames in a row until a track is confirmed;
+    those of the first frame are at once. `tuned`: `high_score` and `new_score` are replaced, after training, by those
+    that do best on the validation split.
+    """
+
+    tuned: bool = True
+    high_score: Share = 0.4
+    low_score: Share = 0.1
+    new_score: Share = 0.5
+    low_scores: bool = True
+    appearance: bool = True
+    appearance_distance: float = Field(0.4, ge=0, le=2)
+    motion_distance: float = Field(0.8, ge=0, le=2)
+    iou_distance: Share = 0.5
+    low_iou_distance: Share = 0.5
+    unconfirmed_iou_distance: Share = 0.7
+    duplicate_distance: Share = 0.15
+    lost_frames: float = Field(30.0, ge=0, le=100_000)
+    momentum: Share = 0.9
+    min_hits: int = Field(2, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _low_is_below_high(self):
+        if self.low_score > self.high_score:
+            raise ValueError(f"low_score {self.low_score} is above high_score {self.high_score}: lower it")
+        return self
 
 
 class Training(Section):
@@ -340,6 +400,7 @@ class Training(Section):
     seed: int = 0
     finetune: Finetune = Finetune()
     detector: Detector = Detector()
+    tracker: Tracker = Tracker()
     augment: Augment = Augment()
 
     @model_validator(mode="after")

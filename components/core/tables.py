@@ -71,10 +71,22 @@ PREDICTIONS = _schema(
     ("site", text, NULL), ("light", text, NULL), ("camera", text, NULL),
 )  # fmt: skip
 
+# What the predictions table tells of tracks besides: see `predictions_schema`.
+TRACKED = _schema(
+    ("sequence", text), ("place", i64), ("tracked", pa.list_(f32)), ("tracked_ids", pa.list_(i64)),
+    ("marked", pa.list_(f32), NULL), ("marked_ids", pa.list_(i64), NULL),
+)  # fmt: skip
+
 # Boxes that a detector found in scored frames, in source pixels: `x` is the left side, `y` the top.
 DETECTIONS = _schema(
     ("uri", text), ("asset_id", text), ("frame_index", i64), ("pts", i64), ("timestamp_s", f64), ("class", text),
     ("score", f32), ("x", f32), ("y", f32), ("w", f32), ("h", f32), ("model_version", text),
+)  # fmt: skip
+
+# The same of what was followed: a row for every track that a frame shows. `track_id` counts from 1 in every asset.
+TRACKS = _schema(
+    ("uri", text), ("asset_id", text), ("frame_index", i64), ("pts", i64), ("timestamp_s", f64), ("track_id", i64),
+    ("class", text), ("score", f32), ("x", f32), ("y", f32), ("w", f32), ("h", f32), ("model_version", text),
 )  # fmt: skip
 
 # Explained frames. `probability`: of the class, by the model; `fit`: of LIME's linear models, weighted R², mean over
@@ -101,11 +113,14 @@ def features_schema(dimension: int) -> pa.Schema:
     )  # fmt: skip
 
 
-def predictions_schema(classes: Iterable[str], boxes: bool = False) -> pa.Schema:
+def predictions_schema(classes: Iterable[str], boxes: bool = False, tracks: bool = False) -> pa.Schema:
     """Schema of the predictions table for these classes.
 
     With `boxes` also of what a detector found, `found`, six numbers a box: left, top, right, bottom in shares of the
     frame's sides, class index, score; and of what is known to be there, `truth`, the first five (null: not known).
+    With `tracks` also of what a tracker made of it: the name of the frame's `sequence` and its `place` there, from 0 on
+    in order of time; `tracked`, numbers as in `found`, and the identities of these boxes, `tracked_ids`; `marked`, all
+    that is annotated, with the weight in the score's place, and its `marked_ids`, -1 for none (both null: not known).
     """
     schema = PREDICTIONS
     for name in classes:
@@ -113,6 +128,8 @@ def predictions_schema(classes: Iterable[str], boxes: bool = False) -> pa.Schema
     if boxes:
         schema = schema.append(pa.field("found", pa.list_(f32), nullable=False))
         schema = schema.append(pa.field("truth", pa.list_(f32)))
+    for field in TRACKED if tracks else ():
+        schema = schema.append(field)
     return schema
 
 

@@ -18,7 +18,7 @@ def build_bundle(recipe: Recipe, data: Path, folder: Path, metrics: dict[str, fl
     """Writes the bundle of the model in `data` to `folder`: (the bundle, the largest difference found by the check).
 
     The same tables and parameters give the same bytes. Raises SightlineError where ONNX Runtime on the graph and the
-    trained model differ by more than `deployment.parity` in any probability, or find other boxes.
+    trained model differ by more than `deployment.parity` in any probability, or find other boxes or looks.
     """
     kind = detector if recipe.finds_boxes else classifier
     graph = kind.write_graph(recipe, data, folder / GRAPH)
@@ -48,5 +48,6 @@ def build_bundle(recipe: Recipe, data: Path, folder: Path, metrics: dict[str, fl
         window_frames=graph.window,
         lineage=lineage,
         metrics=metrics,
+        tracker=graph.tracker,
     )
     return write_manifest(folder, bundle), graph.difference

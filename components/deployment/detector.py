@@ -14,13 +14,14 @@ from components.tasks.detection.model import load_detector
 def write_graph(recipe: Recipe, data: Path, target: Path) -> Graph:
     """Writes the graph of the detector in `data`/model to `target`.
 
-    Raises SightlineError where it was trained for other classes or pictures than the recipe asks for, and where the
-    graph finds other boxes.
+    Raises SightlineError where it was trained for other classes or pictures than the recipe asks for, where only one
+    of the two follows what is found, and where the graph finds other boxes.
     """
     model = load_detector(data / "model")
-    form, size = model.meta["detector"], recipe.features.size
+    form, size, tracker = model.meta["detector"], recipe.features.size, model.tracker
     now = {"backbone": recipe.features.backbone, "size": list(size), "classes": list(recipe.task.classes)}
     then = {"backbone": form["backbone"], "size": form["size"], "classes": model.meta["classes"]}
+    now["tracks"], then["tracks"] = recipe.task.tracks, tracker is not None
     if now != then:
         raise SightlineError(
             f"{data / 'model'}: was trained for {then}, the recipe now asks for {now}",
@@ -30,4 +31,5 @@ def write_graph(recipe: Recipe, data: Path, target: Path) -> Graph:
     difference = largest_difference(
         target, finder(model), pictures(data / "frames", size), recipe.deployment.parity, form["score_floor"]
     )
-    return Graph(model.meta["threshold"], 1, model.digest, difference)
+    followed = None if tracker is None else tracker.model_dump(mode="json")
+    return Graph(model.meta["threshold"], 1, model.digest, difference, followed)

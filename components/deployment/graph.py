@@ -15,12 +15,14 @@ NOTES = ("doc_string", "metadata_props")
 @dataclass(frozen=True)
 class Graph:
     """What is known of a graph that was written: the model's `threshold`; `window`, how many frames it looks at for
-    one; the digest of its `weights`; `difference`, the largest from the trained model in any probability."""
+    one; the digest of its `weights`; `difference`, the largest from the trained model in any probability; of a detector
+    whose boxes are followed, the `tracker`'s parameters."""
 
     threshold: float | None
     window: int
     weights: str
     difference: float
+    tracker: dict | None = None
 
 
 def canonical_export(export: Callable[[Path], None], target: Path) -> None:

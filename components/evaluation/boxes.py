@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from components.core.bundle import EVEN
 from components.tasks.classification.samples import Samples
 from components.tasks.detection.boxes import Detections
 from components.tasks.detection.found import FoundSamples, found_rows, truth_rows
-from components.tasks.detection.metrics import OVERLAP, box_metrics, recall, top_overlaps
+from components.tasks.detection.metrics import OVERLAP, Matches, box_metrics, matches, recall, top_overlaps
 from components.tasks.detection.samples import Boxes
 
 CENTRED = (0.1, 0.1, 0.9, 0.9)  # of the boxes in the middle that one might always say, about the best
@@ -31,7 +32,8 @@ class FrameBoxes:
         if not isinstance(samples, FoundSamples):
             return None
         taught = samples.taught[rows] if samples.taught is not None else None
-        return cls(Detections(*(part[rows] for part in samples.found)), samples.truths[rows], taught)
+        found = Detections(*(part[rows] for part in samples.found[: len(Detections._fields)]))
+        return cls(found, samples.truths[rows], taught)
 
     def columns(self, row: int) -> dict[str, list[float] | None]:
         """A frame's columns of the predictions table."""
@@ -55,28 +57,51 @@ def drawn(picture: np.ndarray, boxes: FrameBoxes, row: int, threshold: float) ->
     return out
 
 
-def box_figures(assets: Sequence) -> dict[str, float]:
+def box_matches(assets: Sequence) -> Matches | None:
+    """Which of the boxes found are right, at an overlap of .5; None where there are no boxes, or no true one."""
+    known = _known([asset.boxes for asset in assets if asset.boxes is not None])
+    return matches(*known[:2], known[1].probabilities.shape[1]) if known else None
+
+
+def box_precision(assets: Sequence) -> float | None:
+    """ap50 of these assets; None where there are no boxes, or no true one."""
+    found = box_matches(assets)
+    return None if found is None else found.precision()
+
+
+def box_figures(assets: Sequence, threshold: float | None) -> dict[str, float]:
     """Figures of the boxes (`components.tasks.detection.metrics`), of the frames of which it is known what they show;
-    nothing where there are no boxes, or no true one.
+    nothing where there are no boxes, or no true one. `threshold`: from where on boxes are called, EVEN where None.
 
     Beside the detector's own: its teacher's, where people drew the true boxes, and those of two boxes that anybody
     could say, the whole picture and one in the middle.
     """
     parts = [asset.boxes for asset in assets if asset.boxes is not None]
-    truths = [truth for part in parts for truth in part.truths]
-    known = [row for row, truth in enumerate(truths) if truth is not None]
-    if not any(len(truths[row]) for row in known):
+    known = _known(parts)
+    if known is None:
         return {}
-    found = Detections(*(np.concatenate(column)[known] for column in zip(*(part.found for part in parts), strict=True)))
-    true = [truths[row] for row in known]
-    figures = box_metrics(true, found, found.probabilities.shape[1])
+    true, found, rows = known
+    classes = found.probabilities.shape[1]
+    figures = box_metrics(true, found, classes)
+    figures |= matches(true, found, classes).called(EVEN if threshold is None else threshold)
     if all(part.taught is not None for part in parts):
         told = [taught for part in parts for taught in part.taught]
-        figures |= _of_fixed([told[row] for row in known], true, TAUGHT)
+        figures |= _of_fixed([told[row] for row in rows], true, TAUGHT)
     for name, box in (("whole_picture_", (0.0, 0.0, 1.0, 1.0)), ("centred_", CENTRED)):
         always = Boxes(np.array([box], np.float32), np.ones(1, np.int64), np.ones(1, np.float32))
         figures |= _of_fixed([always] * len(true), true, name)
     return figures | {"boxes": float(sum(len(truth) for truth in true))}
+
+
+def _known(parts: Sequence[FrameBoxes]) -> tuple[list[Boxes], Detections, list[int]] | None:
+    """True boxes and what was found, of the frames of which it is known what they show, and these frames' places among
+    all of the parts; None where there is no true box."""
+    truths = [truth for part in parts for truth in part.truths]
+    rows = [row for row, truth in enumerate(truths) if truth is not None]
+    if not any(len(truths[row]) for row in rows):
+        return None
+    columns = zip(*(part.found for part in parts), strict=True)
+    return [truths[row] for row in rows], Detections(*(np.concatenate(column)[rows] for column in columns)), rows
 
 
 def _of_fixed(boxes: list[Boxes | None], truths: list[Boxes], name: str) -> dict[str, float]:

@@ -75,7 +75,7 @@ def card(content: Content, moment: Moment) -> dict:
     source = decode_picture(content.jpegs[moment.rank - 1])
     picture = fit(source, THUMBNAIL if video or moment.kind == PAIR else PICTURE)
     if asset.boxes is not None:
-        picture = drawn(picture, asset.boxes, moment.row, content.threshold or 0.5)
+        picture = drawn(picture, asset.boxes, moment.row, content.box_threshold)
     below = moment.kind == PEAK and content.threshold is not None and moment.score < content.threshold
     return {
         "rank": moment.rank,

@@ -15,11 +15,12 @@ def curve(
     across: str,
     up: str,
     point: tuple[float, float],
-    chance: tuple[tuple[float, float], tuple[float, float]],
+    chance: tuple[tuple[float, float], tuple[float, float]] | None,
     describes: str,
     others: Sequence[Sequence[tuple[float, float, float]]] = (),
 ) -> str:
-    """A curve in the unit square. rows: (x, y, threshold); point: where the model decides; chance: ends of a line.
+    """A curve in the unit square. rows: (x, y, threshold); point: where the model decides; chance: ends of a line, if
+    there is one.
 
     `others`: rows of more curves, drawn faint behind it.
     """
@@ -33,11 +34,11 @@ def curve(
         f'<text x="{_x(0) - 6:.1f}" y="{_y(t) + 4:.1f}" text-anchor="end">{t:g}</text>'
         for t in ticks
     )
-    (x1, y1), (x2, y2) = chance
+    guessing = "" if chance is None else _line(*chance)
     return (
         f'<svg class="curve" viewBox="0 0 {LEFT + SIDE + 12} {TOP + SIDE + BOTTOM}" role="img" '
         f'aria-label="{escape(describes)}">{grid}'
-        f'<path class="chance" d="M{_x(x1):.1f} {_y(y1):.1f}L{_x(x2):.1f} {_y(y2):.1f}"/>'
+        f"{guessing}"
         f'<path class="area" d="{path}L{_x(shown[-1][0]):.1f} {_y(0):.1f}L{_x(shown[0][0]):.1f} {_y(0):.1f}Z"/>'
         f'{faint}<path class="line" d="{path}"/>'
         f'<circle class="point" cx="{_x(point[0]):.1f}" cy="{_y(point[1]):.1f}" r="5"/>'
@@ -46,6 +47,10 @@ def curve(
         f"{escape(up)}</text>"
         "</svg>"
     )
+
+
+def _line(begin: tuple[float, float], end: tuple[float, float]) -> str:
+    return f'<path class="chance" d="M{_x(begin[0]):.1f} {_y(begin[1]):.1f}L{_x(end[0]):.1f} {_y(end[1]):.1f}"/>'
 
 
 def _thinned(rows: Sequence[tuple[float, float, float]]) -> list[tuple[float, float]]:

@@ -1,19 +1,25 @@
 """What a report is made of, and the words for it: videos or pictures, with a positive class or without."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
+from components.core.bundle import EVEN
 from components.core.recipe import Recipe
+from components.evaluation.boxes import box_matches
+from components.evaluation.clips import Clip, chosen_clips
 from components.evaluation.curves import Pair, class_rows, confused_pairs, confusion_counts
 from components.evaluation.moments import PAIRS, Moment
-from components.evaluation.scores import Scored
+from components.evaluation.scores import Scored, labelled
+from components.tasks.classification.metrics import defined
+from components.tasks.detection.metrics import Matches
 
 
 @dataclass(frozen=True)
 class Content:
-    """What the report shows. `jpegs`: the encoded frame of each moment; `model`: its version (12 hex digits)."""
+    """What the report shows. `jpegs`: the encoded frame of each moment; `model`: its version (12 hex digits);
+    `sequences`: `rows` of `tracks.Followed`."""
 
     recipe: Recipe
     assets: list[Scored]
@@ -21,6 +27,7 @@ class Content:
     moments: list[Moment]
     jpegs: list[bytes]
     model: str
+    sequences: list[dict] = field(default_factory=list)
 
     @cached_property
     def pictures(self) -> bool:
@@ -45,9 +52,29 @@ class Content:
         return self.metrics["threshold"] if two and self.recipe.task.positive is not None else None
 
     @property
+    def box_threshold(self) -> float:
+        """From which score on a detector's boxes are called."""
+        return self.metrics.get("threshold", EVEN)
+
+    @cached_property
+    def two_sided(self) -> bool:
+        """True where the labelled frames are of both sides, so that they can be ranked; else boxes are what counts."""
+        return defined(labelled(self.assets)[0], self.recipe.task.positive_index)
+
+    @property
     def many(self) -> bool:
-        """True where there are more than two classes, or none of them is the positive one."""
-        return len(self.recipe.task.classes) > 2 or self.recipe.task.positive is None
+        """True where there are figures over classes: of more than two, or where none of them is the positive one."""
+        return self.two_sided and (len(self.recipe.task.classes) > 2 or self.recipe.task.positive is None)
+
+    @cached_property
+    def matches(self) -> Matches | None:
+        """Which of a detector's boxes are right; None where no true box is known."""
+        return box_matches(self.assets)
+
+    @cached_property
+    def clips(self) -> list[Clip]:
+        """The sequences to look at, of a recipe that tracks."""
+        return chosen_clips(self.assets, self.sequences)
 
     @cached_property
     def counts(self) -> np.ndarray:

@@ -10,6 +10,7 @@ ARTIFACTS = (
     "metrics.json", "confusion.svg", "report/index.html", "report/per_video.csv", "report/per_class.csv",
     "predictions/part-00000.parquet",
 )  # fmt: skip
+PER_SEQUENCE = "report/per_sequence.csv"  # of a recipe that tracks
 DIGEST_LENGTH = 36  # MLflow's own limit for a data set's digest
 
 
@@ -40,7 +41,7 @@ def _record(recipe: Recipe, model_digest: str, metrics: dict) -> str:
         mlflow.log_metrics({f"test_{name}": value for name, value in metrics.items() if name != "slices"})
         mlflow.set_tags({f"sightline.data.{table}": digest for table, digest in digests.items()})
         mlflow.log_input(data, context="test")
-        for name in ARTIFACTS:
+        for name in (*ARTIFACTS, *([PER_SEQUENCE] if (folder / PER_SEQUENCE).is_file() else [])):
             mlflow.log_artifact(str(folder / name), f"evaluation/{name}".rpartition("/")[0])
         mlflow.log_text(json_text(recipe.model_dump(mode="json")), "evaluation/recipe.json")
     return run_id

@@ -31,8 +31,8 @@ def render(content: Content) -> str:
         tiles=tiles(content), groups=groups, videos=rows, marks=cards.marks(content),
         left_out=len(content.assets) - len(rows), positive_share=_positive_share(content),
         slices=slice_tables(content), constant=_constant(content), missing=_missing(content),
-        roc=Markup(roc(content)), precision_recall=Markup(precision_recall(content)),
-        confusion=Markup(confusion(content)), data=Markup(_script_json(data)),
+        roc=Markup(roc(content)) if content.two_sided else None, precision_recall=Markup(precision_recall(content)),
+        confusion=Markup(confusion(content)), data=Markup(_script_json(data)), most_sequences=MOST_TIMELINES,
     )  # fmt: skip
     return page.rstrip() + "\n"
 
@@ -74,7 +74,10 @@ def roc(content: Content) -> str:
 
 
 def precision_recall(content: Content) -> str:
-    """Precision over recall as SVG; without a positive class the micro-average, and each class's faintly."""
+    """Precision over recall as SVG; without a positive class the micro-average, and each class's faintly; of boxes
+    where frames cannot be ranked."""
+    if not content.two_sided:
+        return _boxes_precision_recall(content)
     m, rows = content.metrics, curves.precision_recall_rows(content.assets)
     if content.recipe.task.positive is None:
         point, chance = (m["accuracy"], m["accuracy"]), 1 / len(content.recipe.task.classes)
@@ -89,6 +92,16 @@ def precision_recall(content: Content) -> str:
     return charts.curve(rows, "recall", "precision", point, ((0, chance), (1, chance)), says, others)
 
 
+def _boxes_precision_recall(content: Content) -> str:
+    m = content.metrics
+    says = (
+        f"Precision over recall of boxes; average precision {m['ap50']:.3f}. As called, precision is "
+        f"{m['box_precision']:.2f} and recall {m['box_recall']:.2f}."
+    )
+    point = m["box_recall"], m["box_precision"]
+    return charts.curve(content.matches.curve(), "recall of boxes", "precision of boxes", point, None, says)
+
+
 def confusion(content: Content) -> str:
     """The confusion matrix as SVG."""
     right, count = int(content.counts.trace()), content.metrics["labelled_frames"]
@@ -98,12 +111,30 @@ def confusion(content: Content) -> str:
 
 
 def slice_tables(content: Content) -> list[dict]:
-    """A table for each dimension with two slices or more: title, rows (slice and figures)."""
+    """A table for each dimension with two slices or more: title, heads of its columns, and rows: the slice's name and a
+    value for each head."""
     titles = {"site": "By site", "light": "By day and night", "camera": "By camera"}
+    columns = _slice_columns(content)
     return [
-        {"title": titles[dimension], "rows": [{"slice": name, **figures} for name, figures in found.items()]}
+        {
+            "title": titles[dimension],
+            "heads": [head for head, _ in columns],
+            "rows": [(name, [figures[key] for _, key in columns]) for name, figures in found.items()],
+        }
         for dimension, found in content.metrics.get("slices", {}).items()
     ]
+
+
+def _slice_columns(content: Content) -> list[tuple[str, str]]:
+    """(head, name of the figure) of each column of a table of slices."""
+    positive = content.recipe.task.positive
+    columns = [(content.files.capitalize(), "assets")]
+    columns += [] if content.pictures else [("Frames", "labelled_frames")]
+    columns += [("AP of boxes", "ap50")] if content.matches is not None else []
+    if positive is None:
+        return [*columns, ("Accuracy", "accuracy"), *([("F1", "f1_macro")] if content.two_sided else [])]
+    ranked = [("Average precision", "average_precision"), ("AUC", "frame_auc")] if content.two_sided else []
+    return [*columns, (positive.capitalize(), "positives"), *ranked, ("Accuracy", "accuracy")]
 
 
 def _constant(content: Content) -> list[str]:

@@ -6,13 +6,16 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 from sklearn import metrics
 
 from components.core.recipe import Task
-from components.evaluation.boxes import FrameBoxes, box_figures
+from components.core.tables import predictions_schema
+from components.evaluation.boxes import FrameBoxes, box_figures, box_matches, box_precision
 from components.evaluation.slices import asset_slices, near_duplicates, slice_metrics
+from components.evaluation.tracks import FrameTracks, frame_tracks
 from components.tasks.classification.labels import UNLABELLED
-from components.tasks.classification.metrics import MANY, called_classes, frame_metrics
+from components.tasks.classification.metrics import COMMON, MANY, Calls, called_classes, defined, frame_metrics
 from components.tasks.classification.samples import Samples
 
 
@@ -21,7 +24,7 @@ class Scored:
     """One asset's sampled frames in pts order. All arrays have N rows; `labels` are class indices or UNLABELLED.
 
     probabilities (N, C) float32; called (N,) class indices; positive: the positive class's index, or None; boxes: of a
-    detector; slices: the asset's part of each of `slices.DIMENSIONS`.
+    detector; tracks: of one that has a tracker; slices: the asset's part of each of `slices.DIMENSIONS`.
     """
 
     asset_id: str
@@ -40,6 +43,7 @@ class Scored:
     called: np.ndarray
     positive: int | None
     boxes: FrameBoxes | None = None
+    tracks: FrameTracks | None = None
     slices: dict[str, str | None] = field(default_factory=dict)
 
     @cached_property
@@ -73,7 +77,7 @@ def scored_assets(
     rows = {row["asset_id"]: row for row in catalog if row["status"] == "ok"}
     positive = task.positive_index
     called = called_classes(probabilities, positive, threshold)
-    found = []
+    tracks, found = frame_tracks(samples), []
     for index, asset in enumerate(samples.asset_ids):
         at, row = samples.rows(index), rows[asset]
         found.append(
@@ -82,7 +86,7 @@ def scored_assets(
                 Fraction(row["time_base_num"] or 1, row["time_base_den"] or 1),
                 row["first_pts"] or 0, row["last_pts"] or 0, samples.frame_ids[at], samples.frame_index[at],
                 samples.pts[at], samples.labels[at], probabilities[at], called[at], positive,
-                FrameBoxes.of(samples, at), asset_slices(row),
+                FrameBoxes.of(samples, at), tracks[index], asset_slices(row),
             )
         )  # fmt: skip
     return sorted(found, key=lambda asset: asset.asset_id)
@@ -96,11 +100,17 @@ def prediction_rows(assets: list[Scored], task: Task, model_version: str) -> lis
             "pts": int(asset.pts[i]), "timestamp_s": float(asset.seconds[i]), "label": _name(task, asset.labels[i]),
             "prediction": task.classes[asset.called[i]], "score": float(asset.scores[i]),
             "model_version": model_version, **asset.slices, **(asset.boxes.columns(i) if asset.boxes else {}),
+            **(asset.tracks.columns(i) if asset.tracks else {}),
             **{f"prob_{name}": float(value) for name, value in zip(task.classes, asset.probabilities[i], strict=True)},
         }
         for asset in assets
         for i in range(len(asset.pts))
     ]  # fmt: skip
+
+
+def schema(assets: list[Scored], task: Task) -> pa.Schema:
+    """The predictions table's schema: with what there is of these assets."""
+    return predictions_schema(task.classes, assets[0].boxes is not None, assets[0].tracks is not None)
 
 
 def _name(task: Task, label: int) -> str | None:
@@ -123,7 +133,7 @@ def measured(assets: list[Scored], catalog: list[dict], threshold: float | None)
     slices = slice_metrics(assets, threshold)
     return {
         **test_metrics(assets, threshold),
-        **box_figures(assets),
+        **box_figures(assets, threshold),
         "near_duplicates_in_train": near_duplicates(test, train),
         **({"slices": slices} if slices else {}),
     }
@@ -132,15 +142,20 @@ def measured(assets: list[Scored], catalog: list[dict], threshold: float | None)
 def test_metrics(assets: list[Scored], threshold: float | None) -> dict[str, float | int]:
     """`frame_metrics` of the labelled frames at this threshold, and counts: frames, assets, true and false calls.
 
-    Without a positive class there are no threshold and no true and false calls; where there are figures over classes,
-    `classes` is the number of those that occur. Raises SightlineError where the labels are of one side only.
+    Without a positive class there are no true and false calls; where there are figures over classes, `classes` is the
+    number of those that occur. Where the labels are of one side only, a detector whose true boxes are known has those
+    of the figures that do not rank, COMMON; else SightlineError is raised.
     """
     labels, probabilities, called = labelled(assets)
     positive = assets[0].positive
-    figures: dict[str, float | int] = dict(frame_metrics(labels, probabilities, positive, threshold))
+    if len(labels) and not defined(labels, positive) and box_matches(assets) is not None:
+        calls = Calls(labels, probabilities, positive, threshold)
+        figures: dict[str, float | int] = {name: calls.figure(name) for name in COMMON}
+    else:
+        figures = dict(frame_metrics(labels, probabilities, positive, threshold))
     if MANY[0] in figures:
         figures["classes"] = len(np.unique(labels))
-    if positive is not None and threshold is not None:
+    if threshold is not None:
         figures["threshold"] = float(threshold)
     figures |= {
         "assets": len(assets),
@@ -166,7 +181,8 @@ def video_rows(assets: list[Scored]) -> list[dict]:
 
     with a positive class, the highest score first: positives, frame_auc and average_precision (None where the labels
     are of one side), top_score and top_time_s; without one, those with the most wrong calls first: wrong, accuracy
-    (None where nothing is labelled), and score, the mean probability of what was called.
+    (None where nothing is labelled), and score, the mean probability of what was called. Of a detector also ap50 (None
+    without a true box).
     """
     if assets[0].positive is None:
         return sorted(map(_called_row, assets), key=lambda row: (-row["wrong"], -row["score"], row["name"]))
@@ -175,7 +191,8 @@ def video_rows(assets: list[Scored]) -> list[dict]:
 
 def _asset_row(asset: Scored) -> dict:
     known = int((asset.labels != UNLABELLED).sum())
-    return {"asset_id": asset.asset_id, "name": asset.name, "frames": len(asset.pts), "labelled": known}
+    row = {"asset_id": asset.asset_id, "name": asset.name, "frames": len(asset.pts), "labelled": known}
+    return row | ({} if asset.boxes is None else {"ap50": box_precision([asset])})
 
 
 def _called_row(asset: Scored) -> dict:

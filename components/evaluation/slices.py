@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from components.evaluation.boxes import box_precision
 from components.tasks.classification.labels import UNLABELLED
 from components.tasks.classification.metrics import Calls, defined
 
@@ -51,7 +52,8 @@ def slice_metrics(assets: Sequence, threshold: float | None) -> dict[str, dict[s
     """{dimension: {slice: figures}} of `scores.Scored` assets, for each dimension that has two slices or more.
 
     Figures: assets, labelled_frames and accuracy; with a positive class also positives, average_precision and
-    frame_auc, without one f1_macro. None where one is undefined: no labels, or labels of one side only.
+    frame_auc, without one f1_macro; of a detector ap50. None where one is undefined: no labels, labels of one side
+    only, no true box.
     """
     kinds = [asset.slices for asset in assets]
     return {
@@ -68,6 +70,8 @@ def _figures(assets: Sequence, threshold: float | None) -> dict[str, float | int
     labels, probabilities = labels[kept], np.concatenate([asset.probabilities for asset in assets])[kept]
     calls = Calls(labels, probabilities, positive, threshold)
     body: dict[str, float | int | None] = {"assets": len(assets), "labelled_frames": len(labels)}
+    if assets[0].boxes is not None:
+        body["ap50"] = box_precision(assets)
     if positive is None:
         return body | {name: calls.figure(name) if len(labels) else None for name in ("accuracy", "f1_macro")}
     both = defined(labels, positive)

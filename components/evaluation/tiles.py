@@ -1,13 +1,46 @@
 """The report's headline figures, each with a sentence that says what it means here."""
 
+import numpy as np
+
 from components.evaluation.content import Content, share
+
+OF_ONE_BOX = ("CorLoc", "Mean IoU")  # tiles that say little where many are to be followed
 
 
 def tiles(content: Content) -> list[dict[str, str]]:
     """Tiles in order, the main one first: title, figure, text."""
-    found = _of_boxes(content) if "ap50" in content.metrics else []
-    found += _of_all(content) if content.recipe.task.positive is None else _of_positive(content)
+    boxes = _of_boxes(content) if "ap50" in content.metrics else []
+    if "hota" in content.metrics:
+        found = _of_tracks(content) + [one for one in boxes if one[0] not in OF_ONE_BOX]
+    else:
+        found = boxes
+    if not content.two_sided:
+        found += _of_one_side(content)
+    else:
+        found += _of_all(content) if content.recipe.task.positive is None else _of_positive(content)
     return [{"title": title, "figure": f"{value:.3f}", "text": text} for title, value, text in found]
+
+
+def _of_tracks(content: Content) -> list[tuple[str, float, str]]:
+    m, count = content.metrics, sum(row["boxes"] for row in content.sequences)
+    many = len({row["sequence"] for row in content.sequences})
+    return [
+        (
+            "HOTA", m["hota"],
+            f"How well {m['tracks']} true tracks in {many} sequence{'' if many == 1 else 's'} are found and kept "
+            f"apart: {m['deta']:.2f} for finding the boxes, {m['assa']:.2f} for giving each its identity.",
+        ),
+        (
+            "MOTA", m["mota"],
+            f"Of {count} true boxes {m['missed_boxes']} are missed, {m['false_positive_boxes']} more are found, and "
+            f"{m['id_switches']} times an identity changes: the share that is left.",
+        ),
+        (
+            "IDF1", m["idf1"],
+            f"Precision and recall of the identities, each track taken whole. {m['fragmentations']} times one is lost "
+            "on its way and found again.",
+        ),
+    ]  # fmt: skip
 
 
 def _of_boxes(content: Content) -> list[tuple[str, float, str]]:
@@ -27,7 +60,19 @@ def _of_boxes(content: Content) -> list[tuple[str, float, str]]:
         ),
         ("Mean IoU", m["mean_iou"], "Of the surest box with the true one it fits best."),
         ("Recall of boxes", m["recall50"], f"Of {boxes} true boxes, how many are found at IoU .5."),
+        (
+            "F1 of boxes", m["box_f1"],
+            f"Of the boxes called, from a score of {content.box_threshold:.3f} on, {m['box_precision']:.2f} are right; "
+            f"{m['box_recall']:.2f} of the true ones are among them.",
+        ),
     ]  # fmt: skip
+
+
+def _of_one_side(content: Content) -> list[tuple[str, float, str]]:
+    names = [content.recipe.task.classes[kind] for kind in np.flatnonzero(content.counts.sum(1))]
+    side = f"All are {names[0]}" if len(names) == 1 else f"None is {content.recipe.task.positive}"
+    text = f"Share of labelled {content.unit}s called rightly. {side}, so it says how often that is seen, and no more."
+    return [("Accuracy", content.metrics["accuracy"], text)]
 
 
 def _of_positive(content: Content) -> list[tuple[str, float, str]]:

@@ -9,12 +9,10 @@ from os import cpu_count
 from pathlib import Path
 
 from components.core import media, paths
-from components.core.errors import SightlineError
 from components.core.files import atomic_directory, atomic_text
 from components.core.progress import progress
-from components.core.tables import PICTURES, iter_rows, shard_asset, shards
 from components.core.workcache import seal, sealed, work_key, work_path
-from components.evaluation import curves, matrix, scores, transcode
+from components.evaluation import clips, curves, matrix, scores, transcode
 from components.evaluation.content import Content
 from components.evaluation.moments import Moment
 from components.evaluation.report import confusion, render
@@ -31,8 +29,14 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:
 
 
 def write_plots(folder: Path, content: Content) -> None:
-    """roc.csv, precision_recall.csv, confusion.csv and confusion.svg, for `dvc plots`."""
-    roc, precision_recall = curves.roc_rows(content.assets), curves.precision_recall_rows(content.assets)
+    """roc.csv, precision_recall.csv, confusion.csv and confusion.svg, for `dvc plots`.
+
+    Where frames cannot be ranked, precision and recall are those of boxes, and roc.csv has no rows.
+    """
+    if content.two_sided:
+        roc, precision_recall = curves.roc_rows(content.assets), curves.precision_recall_rows(content.assets)
+    else:
+        roc, precision_recall = [], content.matches.curve()
     atomic_text(folder / "roc.csv", csv_text(("false_positive_rate", "true_positive_rate", "threshold"), roc))
     atomic_text(folder / "precision_recall.csv", csv_text(("recall", "precision", "threshold"), precision_recall))
     calls = curves.confusion_rows(content.assets, content.recipe.task)
@@ -41,14 +45,16 @@ def write_plots(folder: Path, content: Content) -> None:
 
 
 def write_report(folder: Path, content: Content) -> None:
-    """index.html, per_video.csv, per_class.csv and videos/ASSET.mp4 for each video that holds a moment; the folder
-    appears whole."""
+    """index.html, per_video.csv, per_class.csv and videos/ASSET.mp4 for each video that holds a moment; of a recipe
+    that tracks also per_sequence.csv and the clips. The folder appears whole."""
     held = {content.assets[moment.asset].asset_id: content.assets[moment.asset] for moment in content.moments}
     with atomic_directory(folder) as report:
         atomic_text(report / "index.html", render(content))
-        for name, rows in (("per_video.csv", scores.video_rows(content.assets)), ("per_class.csv", content.classes)):
-            atomic_text(report / name, csv_text(list(rows[0]), [list(row.values()) for row in rows]))
+        rows_of = {"per_video": scores.video_rows(content.assets), "per_class": content.classes}
+        for name, rows in (rows_of | ({"per_sequence": content.sequences} if content.sequences else {})).items():
+            atomic_text(report / f"{name}.csv", csv_text(list(rows[0]), [list(row.values()) for row in rows]))
         _copies([asset for asset in held.values() if asset.kind == "video"], report / "videos")
+        clips.write_clips(report / "videos", content.recipe, content.assets, content.clips)
 
 
 def _copies(videos: list[Scored], folder: Path) -> None:
@@ -75,13 +81,4 @@ def _copy(video: Scored, folder: Path) -> None:
 def moment_pictures(recipe: str, assets: list[Scored], moments: list[Moment]) -> list[bytes]:
     """The encoded frame of each moment, out of the frames table. Raises SightlineError where one is not there."""
     wanted = [assets[moment.asset].frame_ids[moment.row] for moment in moments]
-    needed, holders = set(wanted), {assets[moment.asset].asset_id for moment in moments} | {PICTURES}
-    found: dict[str, bytes] = {}
-    for shard in shards(paths.data(recipe, "frames")):
-        if shard_asset(shard) in holders:
-            for row in iter_rows(shard, ["frame_id", "jpeg"], batch_rows=64):
-                if row["frame_id"] in needed:
-                    found[row["frame_id"]] = row["jpeg"]
-    if missing := [frame for frame in wanted if frame not in found]:
-        raise SightlineError(f"data/{recipe}/frames: no frame {missing[0]}", "run the frames and features stages again")
-    return [found[frame] for frame in wanted]
+    return clips.frame_pictures(recipe, wanted, {assets[moment.asset].asset_id for moment in moments})

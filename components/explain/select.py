@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.core import tables
+from components.core import paths, tables
 from components.core.recipe import Recipe
 from components.tasks.classification.labels import UNLABELLED
 from components.tasks.classification.model import TrainedModel
@@ -52,10 +52,12 @@ def selection(recipe: Recipe, model: TrainedModel) -> Selection:
     With a positive class: frames that the model calls so and that are labelled so, or not at all; where a weak label
     is wrong, a frame has nothing to show. Empty are those of another label that the model calls another class too.
     Without a positive class every frame is explained, for the class it is called. At most `explain.pictures`, those
-    that the model is surest of.
+    that the model is surest of. A split without an asset is left out.
     """
     found, empty, disputed = [], [], 0
-    for split in SPLITS:
+    catalog = tables.read_table(paths.data(recipe.name, "catalog"), ["status", "split"]).to_pylist()
+    held = {row["split"] for row in catalog if row["status"] == "ok"}
+    for split in (name for name in SPLITS if name in held):
         samples = model.samples(recipe, split)
         probabilities = model.predict(samples)
         for asset in range(len(samples.asset_ids)):

@@ -1,11 +1,13 @@
 """A paired bootstrap over assets: how much better is one model than another on the same frames?
 
 Frames of one clip resemble each other, so clips, not frames, are drawn: over frames the interval would be too narrow.
+Where tracks are judged, what is drawn are sequences, of which one may consist of many assets.
 Efron and Tibshirani, "An Introduction to the Bootstrap", 1993 (percentile interval; pairs kept together).
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +31,12 @@ class Scores:
     probabilities: np.ndarray
     threshold: float | None
 
+    UNITS: ClassVar[str] = "assets"  # what is drawn whole
+
+    def units(self) -> list[str]:
+        """What each row is drawn together with: its asset."""
+        return [asset for asset, _ in self.keys]
+
     def shown(self, rows: np.ndarray | slice) -> tuple:
         """What a metric of these rows is worked out from: labels, probabilities, threshold."""
         return self.labels[rows], self.probabilities[rows], self.threshold
@@ -46,7 +54,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The frames that two models both scored, sorted by asset: `starts` (A+1,) bounds each asset's rows."""
+    """The frames that two models both scored, sorted by asset: `starts` (A+1,) bounds each asset's rows.
+
+    Of tracks, sequences stand for assets.
+    """
 
     starts: np.ndarray
     challenger: Scores
@@ -73,11 +84,12 @@ class Difference:
 def pair(challenger: Scores, champion: Scores) -> Pairs:
     """The frames in both, with the challenger's labels (those of the present annotations)."""
     places = {key: row for row, key in enumerate(champion.keys)}
-    common = sorted((key, row) for row, key in enumerate(challenger.keys) if key in places)
-    keys = [key for key, _ in common]
-    mine = np.array([row for _, row in common], dtype=np.int64)
+    units = challenger.units()
+    common = sorted((units[row], key, row) for row, key in enumerate(challenger.keys) if key in places)
+    keys = [key for _, key, _ in common]
+    mine = np.array([row for *_, row in common], dtype=np.int64)
     theirs = np.array([places[key] for key in keys], dtype=np.int64)
-    firsts = [row for row, (asset, _) in enumerate(keys) if row == 0 or asset != keys[row - 1][0]]
+    firsts = [row for row, (unit, *_) in enumerate(common) if row == 0 or unit != common[row - 1][0]]
     own = challenger.at(mine)
     return Pairs(np.array([*firsts, len(keys)], dtype=np.int64), own, champion.at(theirs, own))
 

@@ -109,7 +109,7 @@ def _compare(
         "assets": pairs.assets,
         "frames": pairs.frames,
     }
-    ground = f"the same {pairs.frames} frames of {pairs.assets} assets"
+    ground = f"the same {pairs.frames} frames of {pairs.assets} {pairs.challenger.UNITS}"
     if pairs.assets < 2:
         return compared, None, [f"it cannot be compared with {name}: {ground} give no interval; hold out more"], []
     sign = -1 if gates.metric in LOWER_IS_BETTER else 1
@@ -149,7 +149,7 @@ def _worse_slices(gates: Gates, pairs: Pairs, metric: Metric, slices: Mapping[tu
         found = paired_bootstrap(part, metric, gates.confidence)
         if found and found.high < 0 and found.mean < -gates.max_regression:
             objections.append(
-                f"on {dimension} {name} ({part.assets} assets) it is worse by {-found.mean:.4f} (interval "
-                f"{found.low:+.4f} to {found.high:+.4f}), and {gates.max_regression:.4f} is the most allowed"
+                f"on {dimension} {name} ({part.assets} {part.challenger.UNITS}) it is worse by {-found.mean:.4f} "
+                f"(interval {found.low:+.4f} to {found.high:+.4f}), and {gates.max_regression:.4f} is the most allowed"
             )
     return objections

@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from components.core.errors import UsageError
 from components.core.recipe import Task, nearest
-from components.promotion import boxes
+from components.promotion import boxes, tracks
 from components.promotion.compare import Metric, Scores
+from components.tasks.classification.labels import UNLABELLED
 from components.tasks.classification.metrics import Calls, defined, figure_names
 
 SLICES = ("site", "light", "camera")  # columns of the predictions table
@@ -34,7 +35,10 @@ def failed_checks(validation: dict) -> list[str]:
 
 
 def judged_scores(predictions: pa.Table, task: Task, threshold: float | None, metric: str) -> Scores:
-    """`labelled_scores`, or where `metric` is one of boxes, those with the boxes. Raises KeyError as it does."""
+    """`labelled_scores`, or where `metric` is one of boxes, those with the boxes; where it is one of tracks, all of the
+    frames of which it is known what they show, with the tracks. Raises KeyError as they do."""
+    if metric in tracks.METRICS:
+        return tracks.with_tracks(_scores(predictions, task, threshold), predictions, task.classes)
     scores = labelled_scores(predictions, task, threshold)
     return boxes.with_boxes(scores, predictions, len(task.classes)) if metric in boxes.METRICS else scores
 
@@ -44,17 +48,20 @@ def labelled_scores(predictions: pa.Table, task: Task, threshold: float | None) 
 
     Raises KeyError naming the column where the table has no probability of one of the classes.
     """
+    scores = _scores(predictions, task, threshold)
+    return scores.at(np.flatnonzero(scores.labels != UNLABELLED))
+
+
+def _scores(predictions: pa.Table, task: Task, threshold: float | None) -> Scores:
     columns = []
     for name in task.classes:
         if f"prob_{name}" not in predictions.column_names:
             raise KeyError(f"prob_{name}")
         columns.append(predictions[f"prob_{name}"].to_numpy())
     index = {name: number for number, name in enumerate(task.classes)}
-    labels = np.array([index.get(label, -1) for label in predictions["label"].to_pylist()], dtype=np.int64)
-    known = np.flatnonzero(labels >= 0)
-    assets, frames = predictions["asset_id"].to_pylist(), predictions["frame_index"].to_pylist()
-    keys = [(assets[row], frames[row]) for row in known]
-    return Scores(keys, labels[known], np.stack(columns, axis=1)[known].astype(np.float32), threshold)
+    labels = np.array([index.get(label, UNLABELLED) for label in predictions["label"].to_pylist()], dtype=np.int64)
+    keys = list(zip(predictions["asset_id"].to_pylist(), predictions["frame_index"].to_pylist(), strict=True))
+    return Scores(keys, labels, np.stack(columns, axis=1).astype(np.float32), threshold)
 
 
 def asset_slices(predictions: pa.Table) -> dict[tuple[str, str], set[str]]:
@@ -69,15 +76,19 @@ def asset_slices(predictions: pa.Table) -> dict[tuple[str, str], set[str]]:
 
 
 def gate_metric(name: str, task: Task) -> Metric:
-    """The figure `name` of `frame_metrics`, as a function of labels, probabilities and threshold.
+    """The figure `name` of `frame_metrics`, as a function of labels, probabilities and threshold; of boxes and tracks,
+    of what their scores show.
 
-    It is NaN where the labels are of one side only. Raises UsageError where the task has no such figure.
+    It is NaN where the labels are of one side only, and where there is nothing to be found or followed. Raises
+    UsageError where the task has no such figure.
     """
     names = figure_names(len(task.classes), task.positive_index)
     if task.kind == "detection":
         if name in boxes.METRICS:
             return boxes.ap50
-        names = (*boxes.METRICS, *names)
+        if task.tracks and name in tracks.METRICS:
+            return partial(tracks.figure, name)
+        names = (*(tracks.METRICS if task.tracks else ()), *boxes.METRICS, *names)
     if name not in names:
         raise UsageError(f"promotion.gates.metric: no metric {name!r} of this task", nearest(name, list(names)))
     return partial(_figure, name, task.positive_index)

@@ -9,15 +9,16 @@ import pyarrow as pa
 from mlflow.entities.model_registry import ModelVersion
 
 from components.core import lineage, profile, tracking
-from components.core.errors import SightlineError
+from components.core.errors import SightlineError, UsageError
 from components.core.files import read_json, tree_sha256, value_sha256
 from components.core.recipe import Recipe
 from components.core.tables import read_table, shards
-from components.promotion import registry
+from components.promotion import boxes, registry, tracks
 from components.promotion.compare import Scores
 from components.promotion.decide import Champion, Decision, decide
 from components.promotion.inputs import asset_slices, failed_checks, gate_metric, judged_scores, numbers
 from components.promotion.rescore import misses, rescored
+from components.tasks.classification.metrics import figure_names
 from components.tasks.trained import Trained, load_trained
 
 
@@ -65,6 +66,16 @@ def _decide(
 ) -> Decision:
     task, gates = recipe.task, recipe.promotion.gates
     metric, table = gate_metric(gates.metric, task), read_table(predictions)
+    if gates.metric not in metrics and gates.metric in tracks.METRICS:
+        raise UsageError(
+            f"promotion.gates.metric: {gates.metric} is not defined: on the held-out frames nothing is to be followed",
+            "hold out sequences with tracks; see ingest.split",
+        )
+    if gates.metric not in metrics and gates.metric in figure_names(len(task.classes), task.positive_index):
+        raise UsageError(
+            f"promotion.gates.metric: {gates.metric} is not defined: the held-out frames are of one side only",
+            f"gate by {boxes.METRICS[0]}, or hold out frames of both sides; see ingest.split",
+        )
     try:
         scores = judged_scores(table, task, model.meta["threshold"], gates.metric)
         slices = asset_slices(table)

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from components.core import lineage, paths, profile, tracking
 from components.core.errors import SightlineError
 from components.core.recipe import Recipe
-from components.promotion import boxes
+from components.promotion import boxes, tracks
 from components.promotion.compare import Scores
 from components.tasks.classification.labels import UNLABELLED
 from components.tasks.parts import identity
@@ -27,7 +27,7 @@ def misses(champion: Scores, challenger: Scores) -> bool:
 
 
 def rescored(recipe: Recipe, version: ModelVersion) -> tuple[Scores | None, str]:
-    """(the champion's answers on the labelled frames that are held out today, ""), or (None, the reason).
+    """(the champion's answers on the known frames that are held out today, ""), or (None, the reason).
 
     What it was trained or tuned on is left out. It cannot be asked where its model or its lineage is not in the store,
     or where today's frames, classes or vectors are made otherwise than those it learned from.
@@ -45,11 +45,16 @@ def rescored(recipe: Recipe, version: ModelVersion) -> tuple[Scores | None, str]
     learned = {asset["asset_id"] for asset in assets if asset["split"] != SPLIT}
     counts = np.diff(samples.starts)
     names = np.repeat(np.array(samples.asset_ids, dtype=object), counts)
-    known = np.flatnonzero((samples.labels != UNLABELLED) & ~np.isin(names.astype(str), sorted(learned)))
+    metric, known = recipe.promotion.gates.metric, ~np.isin(names.astype(str), sorted(learned))
+    if metric not in tracks.METRICS:
+        known &= samples.labels != UNLABELLED
+    known = np.flatnonzero(known)
     keys = [(names[row], int(samples.frame_index[row])) for row in known]
     scores = Scores(keys, samples.labels[known], probabilities[known], model.meta["threshold"])
-    if recipe.promotion.gates.metric in boxes.METRICS:
+    if metric in boxes.METRICS:
         scores = boxes.of_samples(scores, samples, known, len(recipe.task.classes))
+    if metric in tracks.METRICS:
+        scores = tracks.of_samples(scores, samples, known, recipe.task.classes)
     return scores, ""
 
 

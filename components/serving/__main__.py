@@ -10,9 +10,10 @@ import uvicorn
 
 from components.core import paths
 from components.core.errors import SightlineError
-from components.serving.app import create_app
+from components.serving.app import LIMITS, create_app
 
 GRACE_S = 10  # for requests under way when the process is asked to end
+MESSAGE = 2 * LIMITS.body_bytes  # of a WebSocket, which is closed beyond; over the limit itself it is only refused
 EXAMPLE = "example: python -m components.serving --recipe suspicious --port 8080"
 
 log = logging.getLogger("sightline.serving")
@@ -40,8 +41,9 @@ def _serve(recipe: str, host: str, port: int) -> int:
         log.warning("%s: nothing was deployed yet (there is: %s); waiting", deployed, ", ".join(others) or "nothing")
     listener = _listen(host, port)
     config = uvicorn.Config(
-        create_app(deployed), log_level="warning", timeout_graceful_shutdown=GRACE_S, server_header=False
-    )
+        create_app(deployed), log_level="warning", timeout_graceful_shutdown=GRACE_S, server_header=False,
+        ws_max_size=MESSAGE, ws_per_message_deflate=False,
+    )  # fmt: skip
     shown = f"[{host}]" if ":" in host else host
     log.info("listening on http://%s:%d", shown, listener.getsockname()[1])
     # Uvicorn ends what is under way and then raises the signal anew for whoever called it: here, an orderly end.

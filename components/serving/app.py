@@ -19,14 +19,17 @@ from starlette.requests import ClientDisconnect
 
 from components.serving import describe
 from components.serving.champion import Champion
+from components.serving.following import Following
+from components.serving.gate import Gate
 from components.serving.linger import Lingering
 from components.serving.load import load_model
-from components.serving.model import ServedModel
+from components.serving.model import HEADER, ServedModel
 from components.serving.pictures import Limits, Refusal, decode, least_score, read_pictures
+from components.serving.stream import add_stream
+from components.serving.track import add_track
 
 WORKERS = 2  # predictions at a time; each may use its share of the cores
 WAITING = 64  # requests that may wait for them; more are told to come back
-HEADER = "X-Sightline-Model"
 UNREAD = frozenset({413, 415, 503})  # answers that do not wait for the end of the body
 READ_OFF = 4  # times the limit on a body: what is read and thrown away of one that is too large
 LIMITS = Limits()
@@ -43,7 +46,7 @@ def create_app(deployed: Path, limits: Limits = LIMITS) -> FastAPI:
     threads = max(1, len(os.sched_getaffinity(0)) // WORKERS)
     champion = Champion(deployed, partial(load_model, deployed, threads=threads))
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="predict")
-    waiting = 0
+    gate = Gate(WORKERS + WAITING)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -79,19 +82,16 @@ def create_app(deployed: Path, limits: Limits = LIMITS) -> FastAPI:
 
     @app.post("/v1/predict", summary="Score pictures", responses=describe.PREDICT, openapi_extra=describe.REQUEST)
     async def predict(request: Request) -> JSONResponse:
-        nonlocal waiting
         least = least_score(request, serving().bundle)  # before a body is read that could not be scored
         contents = await read_pictures(request, limits)
-        if waiting >= WORKERS + WAITING:
-            raise Refusal(503, "too many requests are waiting", "ask again in a second")
-        waiting += 1
-        try:
+        with gate.entered():
             model = serving()  # this one answers, whatever takes its place meanwhile
             results = await asyncio.get_running_loop().run_in_executor(pool, score, model, contents, limits, least)
-        finally:
-            waiting -= 1
         return JSONResponse({"model": model.identity, "results": results}, headers={HEADER: model.tag})
 
+    following = Following(serving, pool, gate, limits)
+    add_track(app, following)
+    add_stream(app, following)
     _answer_errors(app, champion)
     return app
 
@@ -172,6 +172,7 @@ def _page(champion: Champion) -> str:
             "Called": f"{bundle.positive} from {bundle.threshold:.3f} on" if bundle.by_threshold else "likeliest",
             "Picture": f"scaled to {bundle.width} x {bundle.height}",
             **({"Boxes": f"from a score of {bundle.box_threshold:.3f} on"} if bundle.finds_boxes else {}),
+            **({"Follows": "what it finds, frame by frame: POST /v1/track"} if bundle.tracks else {}),
             **{name: f"{value:.3f}" for name, value in sorted(bundle.metrics.items())},
         }
     rows = "".join(f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in facts.items())

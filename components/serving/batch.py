@@ -1,4 +1,4 @@
-"""Batch scoring: footage -> tables of scores and boxes, the moments to look at first, and what could not be read."""
+"""Batch scoring: footage -> tables of scores, boxes, tracks; moments to look at first; what could not be read."""
 
 import argparse
 import csv
@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from components.core import paths, tables
-from components.core.bundle import read_pointer
+from components.core.bundle import Bundle, Pointer, read_bundle, read_pointer
 from components.core.errors import SightlineError, UsageError
 from components.core.files import atomic_text, file_sha256, json_text
 from components.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError
@@ -23,15 +23,16 @@ from components.serving.sequence import spaced
 
 EXAMPLE = "example: python -m components.serving.batch --recipe suspicious footage/new -o scores"
 MOMENTS, SHOWN, GAP_S = 20, 5, 2.0
+PASSES = 4  # side by side at most: each holds frames
 
 
-def score(model: ServedModel, sources: list[Path], output: Path) -> dict:
+def score(model: ServedModel, sources: list[Path], output: Path, passes: int = 1) -> dict:
     """Scores every file; returns {"files", "frames", "known", "quarantined", "moments"}.
 
     Writes what `outputs` says of every file, quarantine.parquet and moments.csv. A file that the same model scored
-    before is not scored again.
+    before is not scored again. `passes`: of a detector, side by side.
     """
-    written, shards, refused, frames, known = outputs(model, output), set(), [], 0, 0
+    written, shards, refused, frames, known = outputs(model, output, passes), set(), [], 0, 0
     with progress("scoring", len(sources), "files") as ticker:
         for path in sources:
             digest = file_sha256(path)
@@ -112,20 +113,31 @@ def main(argv: list[str] | None = None) -> int:
         pointer = read_pointer(deployed)
         if pointer is None:
             raise SightlineError(f"{arguments.recipe} has no champion here", f"sightline run {arguments.recipe}")
-        model = load_model(deployed, pointer, os.cpu_count() or 1)
-        done = score(model, sources, output)
-        print(json_text(done) if arguments.json else _in_words(done, output, model.bundle.finds_boxes), end="")
+        model, passes = loaded(deployed, pointer)
+        done = score(model, sources, output, passes)
+        print(json_text(done) if arguments.json else _in_words(done, output, model.bundle), end="")
 
     return guarded(act, label=f"predict@{arguments.recipe}")
 
 
-def _in_words(done: dict, output: Path, boxes: bool) -> str:
+def loaded(deployed: Path, pointer: Pointer) -> tuple[ServedModel, int]:
+    """(the model, how many passes of it to run side by side). A detector's frames have nothing to do with one another:
+    several passes of few threads do more than one of many, whose threads wait for one another at every layer."""
+    cores = os.cpu_count() or 1
+    apart = read_bundle(deployed / pointer.folder, verify=False).finds_boxes
+    passes = min(cores, PASSES) if apart else 1
+    return load_model(deployed, pointer, cores // passes), passes
+
+
+def _in_words(done: dict, output: Path, bundle: Bundle) -> str:
     lines = [f"{done['model']}: {done['files']} files, {done['frames']} frames scored, {done['known']} files known"]
     for one in done["moments"][:SHOWN]:
         lines.append(f"{one['score']:.4f}  {one['prediction']}  {one['timestamp_s']:9.2f} s  {one['uri']}")
     if done["quarantined"]:
         lines.append(f"{done['quarantined']} files could not be read: {output / 'quarantine.parquet'}")
-    if boxes:
+    if bundle.tracks:
+        lines.append(f"tracks: {output / 'tracks'}, as MOTChallenge has them: {output / 'mot'}")
+    if bundle.finds_boxes:
         lines.append(f"boxes: {output / 'boxes'}, drawn into the footage: {output / DRAWN}")
     return "\n".join([*lines, f"scores: {output / 'predictions'}, moments: {output / 'moments.csv'}"]) + "\n"
 

@@ -1,6 +1,9 @@
 """What the OpenAPI page (/docs) says of the service."""
 
-API = "Scores pictures with the recipe's champion. Every answer names the model's version, in its body and in a header."
+API = (
+    "Scores pictures with the recipe's champion and, where it tracks, follows what frames show. Every answer names the "
+    "model's version, in its body and in a header."
+)
 
 _PICTURE = {"type": "string", "format": "binary"}
 REQUEST = {
@@ -56,11 +59,12 @@ _BOXES = {
 }
 
 
-def _error(says: str, error: str, remedy: str) -> dict:
+def refusal(says: str, error: str, remedy: str) -> dict:
+    """A response that refuses: when, and an example of it."""
     return {"description": says, "content": {"application/json": {"example": {"error": error, "remedy": remedy}}}}
 
 
-NOT_READY = {503: _error("No model is loaded", "no champion was deployed", "run the recipe's flow to its end")}
+NOT_READY = {503: refusal("No model is loaded", "no champion was deployed", "run the recipe's flow to its end")}
 PREDICT = {
     200: {
         "description": "A result for each picture, in their order; `score` is the probability of the "
@@ -75,11 +79,13 @@ PREDICT = {
             }
         },
     },
-    400: _error(
+    400: refusal(
         "Not a picture, a damaged one, or a `min_score` that cannot be", "not a picture", "send BMP, JPEG, PNG, WebP"
     ),
-    413: _error("Too many bytes, pictures or pixels", "the body is larger than 10000000 bytes", "send fewer pictures"),
-    415: _error("Not a form and not a picture", "content type text/plain is not served", "send image/jpeg for example"),
-    500: _error("A defect of the service", "the service failed on this request", "see the service's log"),
+    413: refusal("Too many bytes, pictures or pixels", "the body is larger than 10000000 bytes", "send fewer pictures"),
+    415: refusal(
+        "Not a form and not a picture", "content type text/plain is not served", "send image/jpeg for example"
+    ),
+    500: refusal("A defect of the service", "the service failed on this request", "see the service's log"),
     **NOT_READY,
 }

@@ -14,10 +14,17 @@ class Found(NamedTuple):
     scores: np.ndarray  # (B, K) float32, best first, 0 where there is no box
     classes: np.ndarray  # (B, K) int64, places in the bundle's classes
     probabilities: np.ndarray  # (B, C) float32
+    embeddings: np.ndarray | None = None  # (B, K, D) float32 of length 1, 0 where there is no box
+
+    def of(self, row: int) -> "Found":
+        """What is found in one of the pictures: B is 1."""
+        return Found(*(None if part is None else part[row : row + 1] for part in self))
 
 
 class ServedDetector(ServedModel):
     """One version of one recipe's detector. Looks at every frame by itself."""
+
+    outputs: tuple[str, ...] = ("boxes", "scores", "classes", "probabilities")  # what the graph is asked for
 
     def check(self) -> None:
         """Has one black picture looked at. Raises ValueError where no boxes and probabilities of the classes come
@@ -32,7 +39,8 @@ class ServedDetector(ServedModel):
 
     def find(self, pictures: list[np.ndarray]) -> Found:
         """What is found in B pictures as `prepare` gives them."""
-        return Found(*self._session.run(list(Found._fields), {"frames": np.stack(pictures)}))
+        given = self._session.run(self.outputs, {"frames": np.stack(pictures)})
+        return Found(**dict(zip(self.outputs, given, strict=True)))
 
     def predict(self, pictures: list[np.ndarray]) -> np.ndarray:
         """Probabilities, (B, C) float32, of B pictures as `prepare` gives them."""
@@ -59,12 +67,19 @@ class ServedDetector(ServedModel):
         picture of that size, (height, width)."""
         return [
             [
-                {
-                    "class": self.bundle.classes[kind], "score": float(score), "x": float(left) * width,
-                    "y": float(top) * height, "w": float(right - left) * width, "h": float(bottom - top) * height,
-                }
-                for (left, top, right, bottom), score, kind in zip(boxes, scores, classes, strict=True)
+                {"class": self.bundle.classes[kind], "score": float(score), **placed(box, size)}
+                for box, score, kind in zip(boxes, scores, classes, strict=True)
                 if score > 0
             ]
-            for boxes, scores, classes, (height, width) in zip(*found[:3], sizes, strict=True)
-        ]  # fmt: skip
+            for boxes, scores, classes, size in zip(*found[:3], sizes, strict=True)
+        ]
+
+
+def placed(box: np.ndarray, size: tuple[int, int]) -> dict[str, float]:
+    """Left `x`, top `y`, `w` and `h` in pixels of a picture of this (height, width), of a box (4,) left, top, right,
+    bottom in units of the picture."""
+    (left, top, right, bottom), (height, width) = box, size
+    return {
+        "x": float(left) * width, "y": float(top) * height, "w": float(right - left) * width,
+        "h": float(bottom - top) * height,
+    }  # fmt: skip

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from components.core.bundle import GRAPH, Pointer, read_bundle
+from components.core.bundle import GRAPH, Bundle, Pointer, read_bundle
 from components.core.errors import SightlineError
 from components.serving.detector import ServedDetector
 from components.serving.model import ServedModel
@@ -25,8 +25,16 @@ def load_model(deployed: Path, pointer: Pointer, threads: int) -> ServedModel:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
     try:
         session = onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
-        model = (ServedDetector if bundle.finds_boxes else ServedModel)(pointer, bundle, session)
+        model = _kind(bundle)(pointer, bundle, session)
         model.check()
     except Exception as error:  # ONNX Runtime's exceptions have no common class but this
         raise SightlineError(f"{folder / GRAPH}: cannot be run: {error}", "run the deployment stage again") from error
     return model
+
+
+def _kind(bundle: Bundle) -> type[ServedModel]:
+    if bundle.tracks:
+        from components.serving.tracker import ServedTracker  # and SciPy with it, which the others do without
+
+        return ServedTracker
+    return ServedDetector if bundle.finds_boxes else ServedModel

@@ -6,6 +6,8 @@ import onnxruntime
 from components.core.bundle import Bundle, Pointer, model_tag
 from components.core.media import fit, resize
 
+HEADER = "X-Sightline-Model"  # of every answer: the model's tag
+
 
 class ServedModel:
     """One version of one recipe's classifier, and what all kinds of models share.

@@ -1,23 +1,29 @@
 """What batch scoring writes for one file: its scores and, where the model finds boxes, those and drawn footage."""
 
-import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
-from components.core import media, tables
-from components.core.media import IMAGE_SUFFIXES, Frame, MediaError, TimeSampler
-from components.serving.detector import ServedDetector
-from components.serving.draw import canvas, drawn
+import numpy as np
+
+from components.core import tables
+from components.core.draw import canvas
+from components.core.media import Frame, MediaError
+from components.core.show import Show, picture_file, video_file
+from components.serving.detector import Found, ServedDetector
+from components.serving.draw import drawn
+from components.serving.footage import Footage, is_picture, sampled
 from components.serving.model import ServedModel
+from components.serving.named import Named
+from components.serving.overlap import abreast, ahead, behind
 from components.serving.sequence import chunks
-from components.serving.show import Show, picture_file, video_file
 
 CHUNK = 32  # frames through a classifier at a time
-LOOKED_AT = 8  # frames through a detector at a time, and of their drawn copies in memory
+LOOKED_AT = 4  # frames through a detector at a time
+AHEAD = 8  # frames decoded before they are looked at, and as many looked at before they are drawn and encoded
 DRAWN = "drawn"
-NAME_BYTES = 120  # of a file's own name in that of its drawn copy
 
 
 class Scores:
@@ -40,7 +46,7 @@ class Scores:
 
         Raises MediaError where it cannot be decoded; nothing is left of it then.
         """
-        time_base, frames = sampled(path, self.model.bundle.fps)
+        time_base, _, frames = sampled(path, self.model.bundle.fps)
         count, first = 0, 0
         with self._predictions(asset_id) as add:
             prepared = ((frame.index, frame.pts, self.model.prepare(frame.rgb)) for frame in frames)
@@ -68,18 +74,38 @@ class Scores:
         return place | {"prediction": called["prediction"], "score": called["score"]} | probabilities
 
 
+class Looked(NamedTuple):
+    """A frame on its way: its number and time, `shown` (H, W, 3) for the drawn copy, the (height, width) `size` it had,
+    `prepared` for the model."""
+
+    index: int
+    pts: int
+    shown: np.ndarray
+    size: tuple[int, int]
+    prepared: np.ndarray
+
+
+# Writes what was found in a frame (what the rows of all tables say of it; the frame; what was found in it alone), and
+# returns what is to be drawn into its copy.
+Note = Callable[[dict, Looked, Found], list[dict]]
+
+
 class Finds(Scores):
     """Writes besides `output`/boxes, a shard per file with columns of `tables.DETECTIONS`, a row for every box found;
     and `output`/drawn, a JPEG or MP4 per file with the boxes that are called.
 
-    Boxes come first and predictions last: where both are this model's, what lies between is too.
+    The footage is gone through once: it is decoded in a thread of its own, looked at in `passes` of them, and drawn and
+    encoded in another. Boxes are finished first and predictions last: where both are this model's, what lies between
+    is too.
     """
 
     model: ServedDetector
+    canvas = staticmethod(canvas)  # of a frame: what its copy is drawn on
+    preset = "veryfast"  # x264's, of a drawn video
 
-    def __init__(self, model: ServedDetector, output: Path):
+    def __init__(self, model: ServedDetector, output: Path, passes: int = 1):
         super().__init__(model, output)
-        self.drawn = {file.stem.rpartition("-")[2]: file for file in (output / DRAWN).glob("*")}
+        self.drawn, self.passes = Named(output / DRAWN), passes
 
     def known(self, asset_id: str) -> bool:
         """True where scores, boxes and the drawn copy are there."""
@@ -88,73 +114,68 @@ class Finds(Scores):
 
     def write(self, path: Path, asset_id: str) -> int:
         """As `Scores.write`, with boxes and drawn copy."""
-        time_base, frames = sampled(path, self.model.bundle.fps)
-        target = self._drawn_file(path, asset_id)
+        footage = sampled(path, self.model.bundle.fps)
+        target = self.drawn.target(path, asset_id, ".jpg" if is_picture(path) else ".mp4")
         count, first = 0, 0
         with (
             self._predictions(asset_id) as add,
-            self._shown(target, time_base) as show,
-            tables.shard_writer(self._boxes(asset_id), tables.DETECTIONS.with_metadata(self.notes)) as add_box,
+            self._shown(target, footage) as show,
+            self._noted(path, asset_id, footage) as note,
+            behind(lambda one: show(self._drawn(*one), one[0].pts), AHEAD) as draw,
+            ahead(self._looked(footage.frames), AHEAD) as looked,
+            abreast(self._find, (piece for piece, _ in chunks(looked, LOOKED_AT, 0)), self.passes) as pieces,
         ):
-            for frame, called, boxes in self._found(frames):
-                first = first if count else frame.pts
-                count += 1
-                place = self._place(path, asset_id, frame.index, frame.pts, (frame.pts - first) * time_base)
-                add(self._score(place, called))
-                for box in boxes:
-                    add_box(place | box)
-                show(frame.rgb, frame.pts)
+            for piece, found in pieces:
+                for row, (frame, called) in enumerate(zip(piece, self.model.called(found.probabilities), strict=True)):
+                    first = first if count else frame.pts
+                    count += 1
+                    seconds = (frame.pts - first) * footage.time_base
+                    place = self._place(path, asset_id, frame.index, frame.pts, seconds)
+                    add(self._score(place, called))
+                    draw((frame, note(place, frame, found.of(row))))
             if not count:
                 raise MediaError("no frame can be decoded")
-        before = self.drawn.get(asset_id, target)
-        if before != target:  # the same bytes under another name
-            before.unlink(missing_ok=True)
-        self.drawn[asset_id] = target
+        self.drawn.settle(asset_id, target)
         return count
 
-    def _found(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict, list[dict]]]:
-        """(every frame, its pixels those of the drawn copy; what it is called; all of its boxes)."""
+    def _looked(self, frames: Iterator[Frame]) -> Generator[Looked, None, None]:
+        for frame in frames:
+            rgb = frame.rgb
+            yield Looked(frame.index, frame.pts, self.canvas(rgb), rgb.shape[:2], self.model.prepare(rgb))
+
+    def _find(self, piece: list[Looked]) -> Found:
+        return self.model.find([frame.prepared for frame in piece])
+
+    def _shown(self, target: Path, footage: Footage) -> AbstractContextManager[Show]:
+        if target.suffix == ".jpg":
+            return picture_file(target)
+        return video_file(target, footage.time_base, footage.rate, self.preset)
+
+    @contextmanager
+    def _noted(self, path: Path, asset_id: str, footage: Footage) -> Iterator[Note]:
+        """What writes the tables of what was found in a file."""
         bundle = self.model.bundle
-        small = (
-            (Frame(frame.index, frame.pts, canvas(frame.rgb)), frame.rgb.shape[:2], self.model.prepare(frame.rgb))
-            for frame in frames
-        )
-        for piece, _ in chunks(small, LOOKED_AT, 0):
-            shown, sizes, prepared = zip(*piece, strict=True)
-            found = self.model.find(list(prepared))
-            results = zip(self.model.called(found.probabilities), self.model.boxed(found, sizes), strict=True)
-            for frame, size, (called, boxes) in zip(shown, sizes, results, strict=True):
-                wanted = [box for box in boxes if box["score"] >= bundle.box_threshold]
-                yield Frame(frame.index, frame.pts, drawn(frame.rgb, wanted, size, bundle.classes)), called, boxes
+        with tables.shard_writer(self._boxes(asset_id), tables.DETECTIONS.with_metadata(self.notes)) as add:
+
+            def note(place: dict, frame: Looked, found: Found) -> list[dict]:
+                (boxes,) = self.model.boxed(found, [frame.size])
+                for box in boxes:
+                    add(place | box)
+                return [box for box in boxes if box["score"] >= bundle.box_threshold]
+
+            yield note
+
+    def _drawn(self, frame: Looked, marks: list[dict]) -> np.ndarray:
+        return drawn(frame.shown, marks, frame.size, self.model.bundle.classes)
 
     def _boxes(self, asset_id: str) -> Path:
         return self.output / "boxes" / f"{asset_id}.parquet"
 
-    def _drawn_file(self, path: Path, asset_id: str) -> Path:
-        name = os.fsencode(path.stem)[:NAME_BYTES].decode(errors="ignore")
-        return self.output / DRAWN / f"{name}-{asset_id}{'.jpg' if is_picture(path) else '.mp4'}"
 
-    def _shown(self, target: Path, time_base: Fraction) -> AbstractContextManager[Show]:
-        fps = self.model.bundle.fps
-        if target.suffix == ".jpg":
-            return picture_file(target)
-        return video_file(target, time_base, Fraction(fps) if fps else None)
+def outputs(model: ServedModel, output: Path, passes: int = 1) -> Scores:
+    """What writes all that a model of this kind has to say; a detector is asked in so many `passes` side by side."""
+    if model.bundle.tracks:
+        from components.serving.follows import Follows  # and SciPy with it, which the others do without
 
-
-def outputs(model: ServedModel, output: Path) -> Scores:
-    """What writes all that a model of this kind has to say."""
-    return Finds(model, output) if isinstance(model, ServedDetector) else Scores(model, output)
-
-
-def is_picture(path: Path) -> bool:
-    """True where a file is a picture, by its name; else it is taken for a video."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def sampled(path: Path, fps: str | None) -> tuple[Fraction, Iterator[Frame]]:
-    """(time base, the frames at `fps` of a video, or the one frame of a picture). Raises MediaError, then or later."""
-    if is_picture(path):
-        return Fraction(1), iter([Frame(0, 0, media.read_picture(path))])
-    with media.opened(path) as video:
-        time_base = Fraction(video.stream.time_base)
-    return time_base, media.read_frames(path, TimeSampler(Fraction(fps) if fps else None))
+        return Follows(model, output, passes)
+    return Finds(model, output, passes) if isinstance(model, ServedDetector) else Scores(model, output)

@@ -16,6 +16,7 @@ from components.core.media import MediaError, decode_picture
 FIELD, LEAST = "picture", "min_score"
 FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WebP", "BMP": "BMP"}  # MPO: what many cameras write
 RAW_TYPES = ("image/", "application/octet-stream")
+DIGITS = 18  # of a length in bytes that is taken for a number
 HOW = f"send one picture as the body, or form fields named `{FIELD}`"
 
 Image.MAX_IMAGE_PIXELS = None  # the service's own limit holds, and answers with its own words
@@ -62,18 +63,36 @@ async def read_pictures(request: Request, limits: Limits) -> list[bytes]:
 
     Reads no further than the limit, whatever the request says of its length.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limits.body_bytes:
-        raise _too_large(limits)
+    kind = content_type(request)
     if kind == "multipart/form-data":
+        _check_declared(request, limits)
         return await _parts(request, limits)
     if not kind.startswith(RAW_TYPES):
         raise Refusal(415, f"content type {kind or 'missing'} is not served", f"{HOW}, as image/jpeg for example")
+    return [await read_body(request, limits, HOW)]
+
+
+def content_type(request: Request) -> str:
+    """The content type of a request's body, without parameters; empty where it does not say."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def read_body(request: Request, limits: Limits, remedy: str) -> bytes:
+    """The body of a request. Raises Refusal (413; 400 with this remedy where it is empty).
+
+    Reads no further than the limit, whatever the request says of its length.
+    """
+    _check_declared(request, limits)
     content = b"".join([chunk async for chunk in _limited(request, limits)])
     if not content:
-        raise Refusal(400, "the body is empty", HOW)
-    return [content]
+        raise Refusal(400, "the body is empty", remedy)
+    return content
+
+
+def _check_declared(request: Request, limits: Limits) -> None:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and (len(declared) > DIGITS or int(declared) > limits.body_bytes):
+        raise too_large(limits)
 
 
 async def _limited(request: Request, limits: Limits) -> AsyncIterator[bytes]:
@@ -81,11 +100,12 @@ async def _limited(request: Request, limits: Limits) -> AsyncIterator[bytes]:
     async for chunk in request.stream():
         read += len(chunk)
         if read > limits.body_bytes:
-            raise _too_large(limits)
+            raise too_large(limits)
         yield chunk
 
 
-def _too_large(limits: Limits) -> Refusal:
+def too_large(limits: Limits) -> Refusal:
+    """The refusal of what has too many bytes."""
     return Refusal(
         413, f"the body is larger than {limits.body_bytes} bytes", "send fewer or smaller pictures in one request"
     )

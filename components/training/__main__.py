@@ -14,7 +14,7 @@ from components.tasks import backbones, classification, detection, featurizer, p
 from components.tasks.classification import samples, stream
 from components.tasks.classification.model import META
 from components.tasks.detection.samples import box_source
-from components.training import mllib, outcome
+from components.training import mllib, outcome, tracker
 from components.training.record import record
 
 TABLES = ("catalog", "annotations", "features")
@@ -24,7 +24,8 @@ def main(recipe: Recipe) -> None:
     params = resolved(recipe)
     made_from = (*TABLES, "frames") if recipe.learns_from_frames else TABLES
     digests = {table: tree_sha256(paths.data(recipe.name, table)) for table in made_from}
-    asked = [params.model_dump(mode="json"), digests, recipe.task.model_dump(mode="json")]
+    # The tracker is no part of the network: another one is not another training.
+    asked = [params.model_dump(mode="json", exclude={"tracker"}), digests, recipe.task.model_dump(mode="json")]
     asked.append(recipe.features.model_dump(mode="json") if recipe.learns_from_frames else None)
     code = (training, classification, featurizer, backbones, *((detection,) if recipe.finds_boxes else ()))
     work = work_path("training", work_key(digests["features"], asked, *code), "")
@@ -44,6 +45,8 @@ def main(recipe: Recipe) -> None:
         shutil.copytree(work / "model", folder, dirs_exist_ok=True)
         meta = read_json(folder / META, "run the stage again")
         meta |= {"data": digests, "vectors": _vectors(recipe, meta)}
+        if recipe.task.tracks:
+            meta["tracker"] = tracker.fitted(recipe, params.tracker, folder)
         atomic_json(folder / META, meta)
     record(recipe, params)
     shown = meta["history"][meta["best_epoch"] - 1]

@@ -10,20 +10,53 @@ from torch import nn
 from components.core.errors import SightlineError
 from components.core.recipe import Recipe, Training
 from components.tasks.classification import finetune
-from components.tasks.classification.fit import class_weights, predict, predict_batches, standardise, train_epoch
+from components.tasks.classification.fit import (
+    class_weights,
+    figures_of,
+    predict,
+    predict_batches,
+    standardise,
+    train_epoch,
+)
 from components.tasks.classification.mining import mined
 from components.tasks.classification.model import head_form, new_head
 from components.tasks.classification.pictures import Pictures, PictureStream
 from components.tasks.classification.samples import load_samples, split_source
 from components.tasks.classification.stream import Stream
+from components.tasks.detection import judged as boxed
 from components.tasks.detection import learner as detection
-from components.tasks.detection.samples import BoxStream, box_source, frame_class
+from components.tasks.detection.boxes import Detections
+from components.tasks.detection.metrics import coco_precision
+from components.tasks.detection.samples import Boxes, BoxStream, box_source, frame_class
 from components.tasks.detection.selftrain import AGREE, corrected
+from components.training.outcome import threshold_of
 
 Scored = tuple[np.ndarray, np.ndarray]  # labels (N,), probabilities (N, C)
 
 
-class HeadLearner:
+class Judged:
+    """What the validation split says of a model, by the classes of its frames."""
+
+    recipe: Recipe
+
+    def scored(self) -> Scored:
+        """The validation frames' labels and probabilities, on every rank."""
+        raise NotImplementedError
+
+    def parts(self) -> dict[str, float]:
+        """What this rank's losses of the last epoch were made of, on its shares of both splits."""
+        return {}
+
+    def figures(self) -> dict[str, float]:
+        """What an epoch is judged by, on every rank."""
+        return figures_of(*self.scored(), self.recipe.task.positive_index)
+
+    def threshold(self) -> float | None:
+        """From which score on the positive class is called; None where the likeliest class is."""
+        return threshold_of(self.recipe, *self.scored())
+
+
+class HeadLearner(Judged):
     """A head on the vectors of these splits' assets. `judged`: it will be asked how it does on the validation split.
 
     `form`: the head's keyword arguments; `module` and `optimizer`: what a checkpoint holds.
@@ -54,6 +87,9 @@ class HeadLearner:
         """The validation frames' labels and probabilities, on every rank."""
         return self.validation.labels, predict(self.module, self.validation)
 
+    def agreement(self) -> None:
+        """Rounds of a head are not compared."""
+
     def state(self) -> dict[str, torch.Tensor]:
         """A copy of the model's tensors, named head.*."""
         return {f"head.{name}": tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
@@ -63,7 +99,7 @@ class HeadLearner:
         self.module.load_state_dict({name.removeprefix("head."): tensor for name, tensor in state.items()})
 
 
-class WholeLearner:
+class WholeLearner(Judged):
     """A whole network on the pictures of a stream; on a GPU where there is one.
 
     Gradients are averaged over the ranks. Batch normalisation uses each rank's own batches, and its running statistics
@@ -86,6 +122,9 @@ class WholeLearner:
             for own, mean in zip(statistics, means, strict=True):
                 own.copy_(mean)
         return loss
+
+    def agreement(self) -> float | None:
+        """Where rounds of training are compared: how well it agrees with what the validation split's frames show."""
 
 
 class NetworkLearner(WholeLearner):
@@ -114,13 +153,24 @@ class NetworkLearner(WholeLearner):
 
 
 class DetectorLearner(WholeLearner):
-    """A detector on the pictures of these splits' assets and their boxes."""
+    """A detector on the pictures of these splits' assets and their boxes.
+
+    `by_boxes`: whether it is judged by the boxes of the validation split; else by its frames.
+    """
 
     def __init__(self, recipe: Recipe, params: Training, splits: tuple[str, ...], judged: bool):
         size, seed = recipe.features.size, params.seed
-        stream = BoxStream(box_source(recipe, *splits), size, params.batch_size, seed, hvd.rank(), hvd.size())
-        self.validation = BoxStream(box_source(recipe, "val"), size, params.batch_size, seed) if judged else None
-        super().__init__(detection.Learner(recipe, params, stream.steps, _device()), stream)
+        self.recipe = recipe
+        halves = judged and params.detector.half_val
+        source = box_source(recipe, *splits, half="first" if halves else None, everybody=params.detector.everybody)
+        stream = BoxStream(source, size, params.batch_size, seed, hvd.rank(), hvd.size())
+        self.validation = None
+        if judged:
+            held = box_source(recipe, *splits, half="second") if halves else box_source(recipe, "val")
+            self.validation = BoxStream(held, size, params.batch_size, seed)
+        self.by_boxes = judged and boxed.by_boxes(self.validation.source, self.validation.known)
+        identities = len(stream.identities)
+        super().__init__(detection.Learner(recipe, params, stream.steps, _device(), identities), stream)
 
     def revise(self, threshold: float | None) -> None:
         """Takes from its own share of the boxes those that the detector as it now is, which was trained on them, does
@@ -143,6 +193,36 @@ class DetectorLearner(WholeLearner):
         found = torch.from_numpy(self.learner.predict(self.validation.once(*share)).probabilities)
         labels = torch.tensor([frame_class(truth) for truth in self.validation.shown(*share)], dtype=torch.int64)
         return hvd.allgather(labels, name="labels").numpy(), hvd.allgather(found, name="scores").numpy()
+
+    def boxes(self) -> tuple[list[Boxes], Detections]:
+        """What the validation frames show and what is found in them, on every rank; each works out its share of it."""
+        found = self.learner.predict(self.validation.once(hvd.rank(), hvd.size()))[: len(Detections._fields)]
+        every = [hvd.allgather(torch.from_numpy(part), name=f"found.{at}").numpy() for at, part in enumerate(found)]
+        shown = [truth for rank in range(hvd.size()) for truth in self.validation.shown(rank, hvd.size())]
+        return shown, Detections(*every)
+
+    def figures(self) -> dict[str, float]:
+        """As a network's, or those of the boxes that it finds."""
+        return boxed.box_figures(*self.boxes(), self.form["classes"]) if self.by_boxes else super().figures()
+
+    def threshold(self) -> float | None:
+        """As a network's, or from which score on boxes are called."""
+        return boxed.box_threshold(*self.boxes(), self.form["classes"]) if self.by_boxes else super().threshold()
+
+    def parts(self) -> dict[str, float]:
+        """Of training the losses as they were, of validation those of the network as it is now; the mean over the
+        ranks' shares is nearly that over pictures."""
+        found = {f"train_{name}": value for name, value in self.learner.parts.items()}
+        if self.validation is None:
+            return found
+        held = self.learner.losses(self.validation.once(hvd.rank(), hvd.size()))
+        return found | {f"val_{name}": held.get(name, 0.0) for name in self.learner.parts if name != "id_loss"}
+
+    def agreement(self) -> float:
+        """Average precision (IoU .5) against the validation split's boxes, whoever drew them, on every rank; 0 where
+        there are none."""
+        precision = coco_precision(*self.boxes(), self.form["classes"])["ap50"]
+        return precision if precision == precision else 0.0
 
 
 LEARNERS = {"finetune": NetworkLearner, "detector": DetectorLearner}  # by training.head; of the others: HeadLearner

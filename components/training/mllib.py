@@ -28,7 +28,7 @@ def train(recipe: Recipe, params: Training, work: Path) -> None:
     with spark_session("training") as session:
         judged = _run(session, recipe, params, ("train",), True) if needs_validation(recipe, params) else None
         final = _run(session, recipe, params, ("train", "val"), False) if params.refit else judged
-    leave(recipe, params, work, judged or final, final)
+    leave(recipe, params, work, judged or final, final, [])
 
 
 def _run(session: SparkSession, recipe: Recipe, params: Training, splits: tuple[str, ...], judged: bool) -> Outcome:

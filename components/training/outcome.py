@@ -21,12 +21,14 @@ DONE = "done.json"
 @dataclass(frozen=True)
 class Outcome:
     """`form`: the head's keyword arguments; `tensors`: head.* and, where it was trained too, backbone.*; `threshold`:
-    of two classes' positive one, where validation frames showed it. Of a detector its own form and all its tensors."""
+    of two classes' positive one, where validation frames showed it. Of a detector its own form and all its tensors;
+    `agreement`: what its learner says of the validation split's boxes, where rounds are compared by it."""
 
     form: dict
     tensors: dict[str, torch.Tensor]
     progress: Progress
     threshold: float | None = None
+    agreement: float | None = None
 
 
 def has_threshold(recipe: Recipe) -> bool:
@@ -44,12 +46,17 @@ def threshold_of(recipe: Recipe, labels: np.ndarray, probabilities: np.ndarray) 
 
 def needs_validation(recipe: Recipe, params: Training) -> bool:
     """False where the model is refitted on train and validation assets together and nothing is asked of a model
-    trained without the latter: neither a number of epochs nor a threshold."""
-    return not params.refit or params.patience is not None or has_threshold(recipe)
+    trained without the latter: neither a number of epochs nor a threshold, of frames or of a detector's boxes."""
+    return not params.refit or params.patience is not None or has_threshold(recipe) or recipe.finds_boxes
 
 
-def leave(recipe: Recipe, params: Training, work: Path, judged: Outcome, final: Outcome) -> None:
-    """Writes `work`/model with the tensors of `final` and the history and threshold of `judged`, then done.json."""
+def leave(
+    recipe: Recipe, params: Training, work: Path, judged: Outcome, final: Outcome, agreements: list[float | None]
+) -> None:
+    """Writes `work`/model with the tensors of `final` and the history and threshold of `judged`, then done.json.
+
+    `agreements`: of every round that was trained, the one that was not kept too.
+    """
     meta = {
         "classes": list(recipe.task.classes),
         "positive": recipe.task.positive,
@@ -60,7 +67,7 @@ def leave(recipe: Recipe, params: Training, work: Path, judged: Outcome, final: 
         "history": judged.progress.history,
     }
     if recipe.finds_boxes:
-        save_detector(work / "model", final.tensors, meta | {"detector": final.form})
+        save_detector(work / "model", final.tensors, meta | {"detector": final.form, "agreements": agreements})
     else:
         head, backbone = _part(final.tensors, HEAD), _part(final.tensors, BACKBONE)
         save_model(work / "model", head, meta | {"head": final.form}, backbone or None)

@@ -15,19 +15,32 @@ from components.core.distributed import die_with_parent
 from components.core.progress import progress as progress_bar
 from components.core.recipe import Recipe, Training, load_recipe
 from components.core.stage import guarded
-from components.tasks.classification.fit import Progress, figures_of, fit
+from components.tasks.classification.fit import Progress, fit
 from components.training import checkpoint
 from components.training.learners import LEARNERS, HeadLearner
-from components.training.outcome import Outcome, leave, needs_validation, threshold_of
+from components.training.outcome import Outcome, leave, needs_validation
 
 
 def train(recipe: Recipe, params: Training, work: Path) -> None:
-    """Trains on all ranks, as often as there are rounds; rank 0 leaves model files in `work`/model."""
+    """Trains on all ranks, as often as there are rounds; rank 0 leaves model files in `work`/model.
+
+    A round whose boxes agree less with those of the validation split than the boxes of the round before do is not kept,
+    and none follows it: it would learn from the same again.
+    """
     judged = final = None
+    agreements = []
     for number in range(1 + rounds(recipe, params)):
         folder = work / f"round-{number}" if number else work
         if needs_validation(recipe, params):
-            judged = run(recipe, params, ("train",), True, folder / "checkpoint.safetensors", judged)
+            newer = run(recipe, params, ("train",), True, folder / "checkpoint.safetensors", judged)
+            agreements.append(newer.agreement)
+            if judged and judged.agreement is not None and newer.agreement < judged.agreement:
+                _say(
+                    f"training@{recipe.name}: round {number + 1} is not kept: its boxes agree less with those of the "
+                    f"validation split (AP {newer.agreement:.3f} after {judged.agreement:.3f})"
+                )
+                break
+            judged = newer
         if not params.refit:
             final = judged
             continue
@@ -35,7 +48,7 @@ def train(recipe: Recipe, params: Training, work: Path) -> None:
         changed = params.model_copy(update={"epochs": epochs})
         final = run(recipe, changed, ("train", "val"), False, folder / "refit.safetensors", final)
     if hvd.rank() == 0:
-        leave(recipe, params, work, judged or final, final)
+        leave(recipe, params, work, judged or final, final, agreements)
     hvd.barrier()
 
 
@@ -68,24 +81,23 @@ def run(
         _say(f"training@{recipe.name}: resumed after epoch {progress.epoch}")
     hvd.broadcast_parameters(learner.module.state_dict(), root_rank=0)
 
-    def validate() -> dict[str, float]:
-        return figures_of(*learner.scored(), recipe.task.positive_index)
-
     label = f"training@{recipe.name}"
     with progress_bar(label, params.epochs, "epochs") if hvd.rank() == 0 else nullcontext() as ticker:
 
         def on_epoch(progress: Progress, improved: bool) -> None:
             nonlocal best
+            progress.history[-1] |= {name: _mean(value) for name, value in learner.parts().items()}
             if improved:
                 best = learner.state()
             if hvd.rank() == 0:
                 checkpoint.save(file, learner.module, best, learner.optimizer, progress)
                 ticker.update(progress.epoch)
 
-        fit(params, progress, learner.train, validate if judged else None, on_epoch, agree=_mean)
+        fit(params, progress, learner.train, learner.figures if judged else None, on_epoch, agree=_mean)
     learner.restore(best)
-    threshold = threshold_of(recipe, *learner.scored()) if judged else None
-    return Outcome(learner.form, best, progress, threshold)
+    threshold = learner.threshold() if judged else None
+    agreement = learner.agreement() if judged and rounds(recipe, params) else None
+    return Outcome(learner.form, best, progress, threshold, agreement)
 
 
 def _mean(value: float) -> float:

@@ -58,7 +58,8 @@ def frames_view(frames: pa.Table, annotations: pa.Table, catalog: pa.Table, task
     class.
 
     label: the class that training and evaluation see, null where there is none. Steps are those within an asset, null
-    in its first row; `train:normal` and the like are 1 where the frame is of that split and class.
+    in its first row; `train:normal` and the like are 1 where the frame is of that split and class, or of a detection
+    task, whose frames may show several classes, shows that class.
     """
     view = frames.select(FRAME_COLUMNS).to_pandas()
     ok = _ok_assets(catalog)
@@ -70,10 +71,30 @@ def frames_view(frames: pa.Table, annotations: pa.Table, catalog: pa.Table, task
     view["labelled"] = view["label"].notna().astype(int)
     for step, column in (("pts_step", "pts"), ("index_step", "frame_index")):
         view[step] = view.groupby("asset_id", sort=False)[column].diff()
+    shown = _shown(view, annotations, task) if task.kind == "detection" else None
     for split in SPLITS:
-        for name in task.classes:
-            view[f"{split}:{name}"] = ((view["split"] == split) & (view["label"] == name)).astype(int)
+        for kind, name in enumerate(task.classes):
+            of_class = (view["label"] == name) if shown is None else shown[:, kind]
+            view[f"{split}:{name}"] = ((view["split"] == split) & of_class).astype(int)
     return view
+
+
+def _shown(frames: pd.DataFrame, annotations: pa.Table, task: Task) -> np.ndarray:
+    """(N, C) bool: whether a row of that class, of a box or of a frame as a whole, covers the frame and counts."""
+    shown, index = np.zeros((len(frames), len(task.classes)), bool), {name: i for i, name in enumerate(task.classes)}
+    columns = ["asset_id", "first_pts", "last_pts", "class", "weight"]
+    spans = {asset: part for asset, part in annotations.select(columns).to_pandas().groupby("asset_id")}
+    for asset, rows in frames.reset_index().groupby("asset_id"):
+        if asset not in spans:
+            continue
+        rows = rows.sort_values("pts")
+        part = spans[asset][spans[asset]["class"].isin(task.classes) & (spans[asset]["weight"] > 0)]
+        begin = np.searchsorted(rows["pts"], part["first_pts"], "left")
+        end = np.searchsorted(rows["pts"], part["last_pts"], "right")
+        places = rows["index"].to_numpy()
+        for first, last, name in zip(begin, end, part["class"], strict=True):
+            shown[places[first:last], index[name]] = True
+    return shown
 
 
 def features_view(shards: Iterable[pa.Table], frames: pa.Table) -> pd.DataFrame:

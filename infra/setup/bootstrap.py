@@ -22,6 +22,7 @@ from toolchain import SetupError  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(HERE))
 CONSTRAINTS = os.path.join(HERE, "constraints.txt")
+EXCLUDES = os.path.join(HERE, "excludes.txt")
 UNFINISHED = "unfinished"
 # Settings of the caller's own environment that would send packages elsewhere or change what is imported.
 LEAKS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_CONSTRAINT")
@@ -45,7 +46,7 @@ def wanted_stamp(root):
 
     digest = hashlib.sha256()
     setup = os.path.join(root, "infra", "setup")
-    for name in sorted(n for n in os.listdir(setup) if n.endswith(".py") or n == "constraints.txt"):
+    for name in sorted(n for n in os.listdir(setup) if n.endswith((".py", ".txt"))):
         with open(os.path.join(setup, name), "rb") as handle:
             digest.update(name.encode() + b"\0" + handle.read() + b"\0")
     with open(os.path.join(root, "pyproject.toml"), "rb") as handle:
@@ -164,7 +165,8 @@ def install_rest(venv, wheels, scratch, jobs, env, horovod):
     built = "Horovod {} built".format(horovod_wheel.VERSION)
     if not wheel:
         print("  installing the packages and building Horovod side by side (2 minutes on 2 cores) ...", flush=True)
-    everything = ["--compile-bytecode", "-c", CONSTRAINTS, "-r", "pyproject.toml", "--all-extras"]
+    pins = ["-c", CONSTRAINTS, "--excludes", EXCLUDES]
+    everything = ["--compile-bytecode"] + pins + ["-r", "pyproject.toml", "--all-extras"]
     waiting = {jobs.start("packages", uv + everything, env): ("packages", "installing the packages", NETWORK)}
     if not wheel:
         command, build_env = horovod(scratch)

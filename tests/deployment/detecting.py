@@ -53,6 +53,19 @@ def write_model(data: Path, threshold: float | None = THRESHOLD, **changed: torc
     save_detector(data / "model", state | changed, meta)
 
 
+def make_shown(root: Path, per_split: dict[str, int], **sections) -> tuple[Recipe, Path]:
+    """(recipe, data folder) of a workspace whose pictures all show red rectangles, with a detector of these alone: the
+    trained one's map of red."""
+    sections = {"frames": {"fps": 5, "max_side": 160}} | sections
+    drawn.all_shown(root, per_split, **sections)
+    recipe, data = load_recipe(RECIPE, root / "params.yaml"), root / "data" / RECIPE
+    form, state = trained()
+    red = {name: state[name][:1] for name in ("heat.4.weight", "heat.4.bias")}
+    meta = {"detector": form | {"classes": 2}, "classes": ["background", "red"], "positive": "red"}
+    save_detector(data / "model", state | red, meta | {"threshold": THRESHOLD})
+    return recipe, data
+
+
 @cache
 def trained() -> tuple[dict, dict[str, torch.Tensor]]:
     """(form, tensors) of a light detector that knows red and blue rectangles on noise; trained once for all tests."""

@@ -129,9 +129,14 @@ def write_lineage(root: Path, data: Path, assets: int = 10) -> None:
     tables.write_shard(data / "catalog" / "part-00000.parquet", rows, tables.CATALOG)
     for row in rows:
         write_features(data, row["asset_id"], np.zeros((1, 2), np.float32))
-    model = {"path": f"data/{RECIPE}/model", "hash": "md5", "md5": dvc_digest(data / "model")}
+    write_lock(root, data)
+
+
+def write_lock(root: Path, data: Path, recipe: str = RECIPE) -> None:
+    """What DVC and git leave of the stages that made the recipe's tables in `data`: dvc.lock, and a commit."""
+    model = {"path": f"data/{recipe}/model", "hash": "md5", "md5": dvc_digest(data / "model")}
     stages = {
-        f"{stage}@{RECIPE}": {"cmd": "python", "outs": [model] if stage == "training" else []} for stage in BEFORE
+        f"{stage}@{recipe}": {"cmd": "python", "outs": [model] if stage == "training" else []} for stage in BEFORE
     }
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
     if not (root / ".git").is_dir():

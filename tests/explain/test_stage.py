@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -100,6 +101,20 @@ def test_with_a_positive_class_what_is_labelled_and_called_so(root):
     found = select.selection(recipe, load_model(root / "data" / RECIPE / "model"))
     assert {one.kind for one in found.frames} == {CLASSES.index("ring")}
     assert len(found.frames) + found.disputed == 20 and 30 <= len(found.empty) <= 40
+
+
+def test_a_split_that_holds_nothing_is_left_out(root, tmp_path, monkeypatch):
+    """All validation pictures are in training, as where everything is trained on: of these, too, each is explained."""
+    copy = tmp_path / "workspace"
+    shutil.copytree(root, copy)
+    monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(copy))
+    catalog = copy / "data" / RECIPE / "catalog"
+    rows = tables.read_table(catalog).to_pylist()
+    for row in rows:
+        row["split"] = {"val": "train"}.get(row["split"], row["split"])
+    tables.write_table(catalog, rows, tables.CATALOG)
+    found = select.selection(load_recipe(RECIPE), load_model(copy / "data" / RECIPE / "model"))
+    assert len(found.frames) == 60 and {one.split for one in found.frames} == {"train", "test"}
 
 
 def test_a_frame_lies_among_its_neighbours_of_the_same_clip(tmp_path):

@@ -13,10 +13,11 @@ import pytest
 
 from components.core import media, tables
 from components.core.bundle import Bundle, Pointer, read_bundle, write_manifest, write_pointer
+from components.core.draw import COLOURS, canvas
 from components.core.files import file_sha256
 from components.core.media import TimeSampler
 from components.serving import batch, outputs
-from components.serving.draw import COLOURS, canvas, drawn
+from components.serving.draw import drawn
 from tests.deployment.detecting import RECIPE, THRESHOLD, overlap, picture
 from tests.serving.conftest import publish
 from tests.serving.test_detector import PAIR, sides

@@ -183,7 +183,18 @@ def test_pages_and_health(service):
 
 def test_the_service_needs_nothing_of_training():
     """What its image must hold: imports of the service's command, in a process of its own."""
-    heavy = ["torch", "mlflow", "pyspark", "prefect", "dvc", "pandas", "sklearn", "horovod", "components.tasks"]
+    heavy = [
+        "torch",
+        "mlflow",
+        "pyspark",
+        "prefect",
+        "dvc",
+        "pandas",
+        "sklearn",
+        "scipy",
+        "horovod",
+        "components.tasks",
+    ]
     code = f"import sys, components.serving.__main__; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

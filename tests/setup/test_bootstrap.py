@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -398,7 +399,7 @@ def test_the_stamp_follows_pins_dependencies_and_set_up_itself_but_not_tool_sett
     (tree / "pyproject.toml").write_text(project.replace('"hyperopt"', '"hyperopt>=0.3"'))
     assert bootstrap.wanted_stamp(str(tree)) != before
     (tree / "pyproject.toml").write_text(project)
-    for name in ("constraints.txt", "bootstrap.py", "horovod_wheel.py"):
+    for name in ("constraints.txt", "excludes.txt", "bootstrap.py", "horovod_wheel.py"):
         text = (tree / "infra" / "setup" / name).read_text()
         (tree / "infra" / "setup" / name).write_text(text + "\n# changed\n")
         assert bootstrap.wanted_stamp(str(tree)) != before
@@ -443,6 +444,50 @@ def pins() -> dict[str, str]:
 
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_packages_step_hands_uv_the_pins_and_what_to_leave_out(tmp_path):
+    class Started(Exception):
+        pass
+
+    class Recorder:
+        def start(self, name, command, env):
+            raise Started(name, command)
+
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    (wheels / f"horovod-{horovod_wheel.VERSION}-cp311-cp311-linux_x86_64.whl").touch()
+    with pytest.raises(Started) as caught:
+        bootstrap.install_rest(str(tmp_path), str(wheels), str(tmp_path / "scratch"), Recorder(), {}, None)
+    name, command = caught.value.args
+    given = dict(zip(command, command[1:], strict=False))
+    assert (name, given["-c"]) == ("packages", str(SETUP / "constraints.txt"))
+    assert given["--excludes"] == str(SETUP / "excludes.txt") and "--all-extras" in command
+
+
+def test_uv_leaves_out_what_is_excluded_and_nothing_else(tmp_path):
+    for name, needs in (("asks", ["opencv-python", "brings"]), ("brings", []), ("opencv_python", [])):
+        about = f"{name}-1.dist-info"
+        wants = "".join(f"Requires-Dist: {need}\n" for need in needs)
+        with zipfile.ZipFile(tmp_path / f"{name}-1-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n{wants}")
+            wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{about}/RECORD", "")
+    ask = [Path(sys.executable).parent / "uv", "pip", "install", "--python", sys.executable, "--dry-run", "--no-config"]
+    ask += ["--no-cache", "--no-index", "--find-links", tmp_path, "asks"]
+
+    def would(*excludes: str) -> list[str]:
+        env = {"HOME": str(tmp_path)}
+        reply = subprocess.run([*ask, *excludes], env=env, capture_output=True, text=True, timeout=60)
+        return sorted(re.findall(r"^ \+ (.+)==1$", reply.stderr, re.MULTILINE))
+
+    assert would() == ["asks", "brings", "opencv-python"]
+    assert would("--excludes", bootstrap.EXCLUDES) == ["asks", "brings"]
+
+
+def test_one_opencv_is_installed():
+    found = {normal(d.name) for d in metadata.distributions() if normal(d.name).startswith("opencv")}
+    assert found == {"opencv-python-headless"}
 
 
 def test_what_is_installed_is_what_is_pinned():

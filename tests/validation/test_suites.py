@@ -211,6 +211,36 @@ def test_boxes_may_be_of_other_classes(recipe, tables):
     assert run(recipe, tables | {"annotations": table})["success"]
 
 
+def test_a_detection_set_may_show_something_in_every_frame(recipe, tables):
+    """No frame is asked for of the background, the first class; of the others as many as of any task."""
+    task = recipe.task.model_copy(update={"kind": "detection"})
+    recipe = recipe.model_copy(update={"task": task})
+    shown = [row | {"class": "suspicious"} for row in tables["annotations"].to_pylist()]
+    place = {"x": 1.0, "y": 2.0, "w": 3.0, "h": 4.0}
+    boxes = pa.Table.from_pylist([row | place for row in shown], tables["annotations"].schema)
+    assert run(recipe, tables | {"annotations": boxes})["success"]
+    held_out = boxes.filter(pa.array([asset < "a4" for asset in boxes["asset_id"].to_pylist()]))
+    report = run(recipe, tables | {"annotations": held_out}, only="frames")
+    says = {failure["says"] for failure in report["suites"]["frames"]["failed"]}
+    assert says == {"number of frames labelled 'suspicious' in test"}
+
+
+def test_a_frame_counts_for_every_class_that_it_shows(recipe, tables):
+    """A box of the second class in each half of every clip beside one of the third, which comes last."""
+    task = recipe.task.model_copy(update={"kind": "detection", "classes": ("nothing", "normal", "suspicious")})
+    place = {"x": 1.0, "y": 2.0, "w": 3.0, "h": 4.0}
+    told = tables["annotations"].to_pylist()
+    rows = [row | place | {"class": name} for row in told for name in ("normal", "suspicious")]
+    rows.append(rows[0] | {"class": "nothing", "weight": 0.0})
+    boxes = pa.Table.from_pylist(rows, tables["annotations"].schema)
+    view = views.frames_view(tables["frames"].slice(3, 100), boxes, tables["catalog"], task)
+    assert view["label"].eq("suspicious").all() and len(view) == 100
+    for split in ("train", "val", "test"):
+        for name in ("normal", "suspicious"):
+            assert view[f"{split}:{name}"].tolist() == view["split"].eq(split).astype(int).tolist()
+        assert not view[f"{split}:nothing"].any()
+
+
 def test_copies_of_a_file_are_no_second_asset(recipe, tables):
     """Ingest gives a file with another's bytes its asset_id, the status duplicate and no split."""
     catalog = again(tables["catalog"], 0)

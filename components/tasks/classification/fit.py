@@ -14,10 +14,13 @@ from components.tasks.classification.metrics import balanced_log_loss, frame_met
 from components.tasks.classification.samples import Samples
 from components.tasks.classification.stream import Batch, Stream
 
+LOSS = "balanced_log_loss"
+
 
 @dataclass
 class Progress:
-    """Where training stands: epochs done, what each showed, the best so far. All a resume needs beside tensors."""
+    """Where training stands: epochs done, what each showed, the best so far (`best_loss`: its `loss_of`). All a resume
+    needs beside tensors."""
 
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -25,7 +28,7 @@ class Progress:
     best_loss: float = float("inf")
 
     def stale(self, patience: int | None) -> bool:
-        """True where `patience` epochs have passed without a better validation loss."""
+        """True where `patience` epochs have passed without a better one on the validation split."""
         return patience is not None and self.epoch - self.best_epoch >= patience
 
 
@@ -85,7 +88,13 @@ def figures_of(labels: np.ndarray, probabilities: np.ndarray, positive: int | No
     """
     kept = labels != UNLABELLED
     figures = frame_metrics(labels[kept], probabilities[kept], positive)
-    return figures | {"balanced_log_loss": balanced_log_loss(labels[kept], probabilities[kept])}
+    return figures | {LOSS: balanced_log_loss(labels[kept], probabilities[kept])}
+
+
+def loss_of(figures: dict[str, float]) -> float:
+    """What a model with these figures of the validation split is judged by, lower being better: the class-balanced log
+    loss or, of a detector judged by its boxes, 1 - ap50."""
+    return figures[LOSS] if LOSS in figures else 1 - figures["ap50"]
 
 
 @torch.inference_mode()
@@ -118,23 +127,24 @@ def fit(
 ) -> Progress:
     """Trains until `params.epochs` or until validation has not improved for `params.patience` epochs.
 
-    `train(epoch)` makes one epoch and gives its mean loss; `validate()` gives `figures_of` the validation frames.
-    `on_epoch(progress, improved)` is called after each epoch (checkpoints, logs); `agree` makes a loss one number on
-    all ranks. Without `validate`, and where patience is null, all epochs are trained and the last is the best.
+    `train(epoch)` makes one epoch and gives its mean loss; `validate()` gives `figures_of` the validation frames, or
+    those of a detector's boxes: the best epoch has the lowest `loss_of` them. `on_epoch(progress, improved)` is called
+    after each epoch (checkpoints, logs); `agree` makes a loss one number on all ranks. Without `validate`, and where
+    patience is null, all epochs are trained and the last is the best.
     """
     while progress.epoch < params.epochs and not (validate is not None and progress.stale(params.patience)):
         loss = train(progress.epoch)
         progress.epoch += 1
         figures = {"epoch": progress.epoch, "train_loss": agree(loss)}
-        improved = True
+        improved, judged = True, float("inf")
         if validate is not None:
             shown = validate()
-            shown["balanced_log_loss"] = agree(shown["balanced_log_loss"])
+            judged = agree(loss_of(shown))
+            shown |= {LOSS: judged} if LOSS in shown else {}
             figures |= {f"val_{name}": value for name, value in shown.items()}
-            improved = params.patience is None or shown["balanced_log_loss"] < progress.best_loss
+            improved = params.patience is None or judged < progress.best_loss
         if improved:
-            progress.best_epoch = progress.epoch
-            progress.best_loss = figures.get("val_balanced_log_loss", float("inf"))
+            progress.best_epoch, progress.best_loss = progress.epoch, judged
         progress.history.append(figures)
         on_epoch(progress, improved)
     return progress

@@ -57,21 +57,27 @@ def survivors(boxes: torch.Tensor, alike: torch.Tensor | None, threshold: float,
 
 
 def settled(
-    boxes: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, most: int, floor: float, threshold: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    boxes: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, most: int, floor: float, threshold: float,
+    *carried: torch.Tensor,
+) -> tuple[torch.Tensor, ...]:  # fmt: skip
     """Of candidates (B, M, 4), (B, M), (B, M), best first: the `most` best that suppression within a class and the
-    floor leave, as boxes, scores and classes of `Detections`."""
+    floor leave, as boxes, scores and classes of `Detections`, then what is `carried` along, each (B, M, D), zeros
+    where there is no box."""
     boxes = boxes.clamp(0, 1)
     kept = survivors(boxes, classes[:, :, None] == classes[:, None, :], threshold, min(int(boxes.shape[1]), CHAIN))
     scores = scores * (kept & (scores >= floor) & (_areas(boxes) > 0)).float()
     scores, order = scores.topk(min(most, int(scores.shape[1])), 1)
     there = scores > 0
-    boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4)) * there[..., None].float()
+    boxes, *carried = (
+        rows.gather(1, order[..., None].expand(-1, -1, int(rows.shape[2]))) * there[..., None].float()
+        for rows in (boxes, *carried)
+    )
     classes = classes.gather(1, order) * there.long()
     missing = most - int(scores.shape[1])
     if missing:  # a picture with fewer places than boxes asked for
-        return F.pad(boxes, (0, 0, 0, missing)), F.pad(scores, (0, missing)), F.pad(classes, (0, missing))
-    return boxes, scores, classes
+        boxes, *carried = (F.pad(rows, (0, 0, 0, missing)) for rows in (boxes, *carried))
+        scores, classes = F.pad(scores, (0, missing)), F.pad(classes, (0, missing))
+    return boxes, scores, classes, *carried
 
 
 def frame_probabilities(best: torch.Tensor) -> torch.Tensor:

@@ -10,18 +10,17 @@ from components.core.files import atomic_path
 from components.tasks.classification.export import OPSET
 from components.tasks.detection.boxes import Detections
 from components.tasks.detection.model import TrainedDetector
-
-OUTPUTS = Detections._fields
+from components.tasks.detection.tracking.fairmot import Embedded, FairMOT
 
 
 class Finder(nn.Module):
-    """uint8 (B, H, W, 3) RGB -> Detections."""
+    """uint8 (B, H, W, 3) RGB -> Detections, or Embedded."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, frames: torch.Tensor) -> Detections:
+    def forward(self, frames: torch.Tensor) -> Detections | Embedded:
         return self.network(frames.permute(0, 3, 1, 2).float() / 255)
 
 
@@ -30,9 +29,14 @@ def finder(model: TrainedDetector) -> Finder:
     return Finder(model.network).eval()
 
 
+def outputs(model: TrainedDetector) -> tuple[str, ...]:
+    """Names of what the graph gives, in its order."""
+    return (Embedded if isinstance(model.network, FairMOT) else Detections)._fields
+
+
 def export_onnx(model: TrainedDetector, path: str | Path) -> None:
     """Writes the graph: input `frames` uint8 (batch, H, W, 3) RGB, outputs `boxes`, `scores`, `classes` and
-    `probabilities` as in Detections.
+    `probabilities` as in Detections, and `embeddings` of a network that gives them.
 
     The batch is free; H and W are `features.size`. The file names no path of this machine and the same model gives the
     same bytes.
@@ -47,8 +51,8 @@ def export_onnx(model: TrainedDetector, path: str | Path) -> None:
             (example,),
             str(temporary),
             input_names=["frames"],
-            output_names=list(OUTPUTS),
-            dynamic_axes={name: {0: "batch"} for name in ("frames", *OUTPUTS)},
+            output_names=list(outputs(model)),
+            dynamic_axes={name: {0: "batch"} for name in ("frames", *outputs(model))},
             opset_version=OPSET,
             dynamo=False,
         )

@@ -8,10 +8,11 @@ intersection over union.
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from components.tasks.detection.body import Body
-from components.tasks.detection.boxes import Detections, frame_probabilities, giou_loss, settled
+from components.tasks.detection.body import Body, separable
+from components.tasks.detection.boxes import EPSILON, Detections, frame_probabilities, giou_loss, settled
 from components.tasks.detection.heatmap import focal_loss, peaks, targets
 from components.tasks.detection.samples import Batch
 
@@ -36,10 +37,10 @@ class Light(nn.Module):
         self.shape = tuple(cells << doublings for cells in body.grid)
         layers = [nn.Conv2d(body.channels, WIDTH, 1, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU(inplace=True)]
         for _ in range(doublings):
-            layers += [nn.Upsample(scale_factor=2, mode="nearest"), *_separable(WIDTH)]
-        self.neck = nn.Sequential(*layers, *_separable(WIDTH))
-        self.heat = nn.Sequential(*_separable(WIDTH), nn.Conv2d(WIDTH, self.kinds, 1))
-        self.sides = nn.Sequential(*_separable(WIDTH), nn.Conv2d(WIDTH, 4, 1))
+            layers += [nn.Upsample(scale_factor=2, mode="nearest"), *separable(WIDTH)]
+        self.neck = nn.Sequential(*layers, *separable(WIDTH))
+        self.heat = nn.Sequential(*separable(WIDTH), nn.Conv2d(WIDTH, self.kinds, 1))
+        self.sides = nn.Sequential(*separable(WIDTH), nn.Conv2d(WIDTH, 4, 1))
         nn.init.constant_(self.heat[-1].bias, math.log(PRIOR / (1 - PRIOR)))
         nn.init.normal_(self.heat[-1].weight, std=0.01)
         nn.init.zeros_(self.sides[-1].bias)
@@ -60,7 +61,7 @@ class Light(nn.Module):
         logits, boxes = self.maps(pixels)
         heat = logits.sigmoid()
         scores, kinds, cells = peaks(heat, CANDIDATES * self.max_boxes)
-        boxes = boxes.gather(2, cells[:, None].expand(-1, 4, -1)).transpose(1, 2)
+        boxes = averaged(boxes, heat).gather(2, cells[:, None].expand(-1, 4, -1)).transpose(1, 2)
         found = settled(boxes, scores, kinds + 1, self.max_boxes, self.score_floor, self.nms)
         return Detections(*found, frame_probabilities(heat.amax((2, 3))))
 
@@ -74,11 +75,12 @@ class Light(nn.Module):
         return {"heat": focal_loss(logits, wanted), "box": BOX_LOSS * off.sum() / len(batch.pixels)}
 
 
-def _separable(width: int) -> list[nn.Module]:
-    """A depthwise and a pointwise convolution: an eighth of the work of a full one."""
-    return [
-        nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
-        nn.Conv2d(width, width, 1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-    ]
+def averaged(boxes: torch.Tensor, heat: torch.Tensor) -> torch.Tensor:
+    """Boxes (B, 4, h * w) of cells, each with those of its eight neighbours taken in, by the square of their heat.
+
+    Cells around a centre learn the same box, and each errs in its own way. heat (B, K, h, w): scores.
+    """
+    square = heat.amax(1, keepdim=True).square() + EPSILON
+    shape = (*boxes.shape[:2], *heat.shape[2:])
+    sums = F.avg_pool2d(boxes.view(shape) * square, 3, 1, 1), F.avg_pool2d(square, 3, 1, 1)
+    return (sums[0] / sums[1]).flatten(2)

@@ -7,10 +7,14 @@
                     generic knowledge", 2012)
     mean_iou        mean, over the pictures with a true box, of the best overlap of their best box with a true one
     recall50        share of all true boxes that any box found overlaps by .5 or more
+    box_precision   share of the boxes called, those with a score of the threshold or more, that are right (as for ap50)
+    box_recall      share of the true boxes that a box called is right about
+    box_f1          both in one
 
 The best box of a picture is the one with the highest score; a picture in which nothing is found counts 0. Overlap is
 intersection over union. ap50 and ap count pictures without a true box, where everything found is wrong, and look at
-100 boxes of a class in a picture at most; corloc, mean_iou and recall50 do not look at classes.
+100 boxes of a class in a picture at most; corloc, mean_iou and recall50 do not look at classes. box_precision,
+box_recall and box_f1 count the boxes of all classes together.
 """
 
 import contextlib
@@ -22,6 +26,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from components.core.bundle import EVEN
 from components.core.errors import SightlineError
 from components.tasks.detection.boxes import Detections
 from components.tasks.detection.samples import Boxes
@@ -122,13 +127,14 @@ def coco_precision(truths: list[Boxes], found: Detections, classes: int) -> dict
 class Matches:
     """Every box found and whether it is right at one overlap, so that ap50 of any drawing of the pictures is quick.
 
-    Of D boxes, by falling score: picture (D,) int64, kind (D,) int64, right (D,) bool. `true` (N, C) int64: true boxes
-    of each of N pictures by class.
+    Of D boxes, by falling score: picture (D,) int64, kind (D,) int64, right (D,) bool, score (D,) float. `true` (N, C)
+    int64: true boxes of each of N pictures by class.
     """
 
     picture: np.ndarray
     kind: np.ndarray
     right: np.ndarray
+    score: np.ndarray
     true: np.ndarray
 
     @cached_property
@@ -155,6 +161,40 @@ class Matches:
         at = np.searchsorted(right / total, RECALLS, side="left")
         return float(np.append(best, 0.0)[at].mean())
 
+    @cached_property
+    def _cuts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of every score that occurs, falling: the score, the boxes right and all boxes from it on; (M,) each."""
+        last = np.flatnonzero(np.diff(self.score, append=-np.inf))
+        return self.score[last], np.cumsum(self.right)[last], last + 1
+
+    def curve(self) -> list[tuple[float, float, float]]:
+        """(recall, precision, threshold) of the boxes of all classes from a score on, recall falling; at the last,
+        threshold inf, nothing is called. Of the scores between two boxes that are right only the outermost are there.
+        """
+        scores, right, every = (part[::-1] for part in self._cuts)
+        kept = (np.diff(right, prepend=-1) != 0) | (np.diff(right, append=-1) != 0)
+        columns = right / max(1, int(self.true.sum())), right / every, scores
+        return [*(tuple(map(float, row)) for row in np.stack(columns, 1)[kept]), (0.0, 1.0, float("inf"))]
+
+    def called(self, threshold: float) -> dict[str, float]:
+        """box_precision, box_recall and box_f1 of the boxes with a score of `threshold` or more, 0 of none."""
+        right, every = int(self.right[self.score >= threshold].sum()), int((self.score >= threshold).sum())
+        total = int(self.true.sum())
+        return {
+            "box_precision": right / max(1, every),
+            "box_recall": right / max(1, total),
+            "box_f1": 2 * right / max(1, every + total),
+        }
+
+    def best_threshold(self) -> float:
+        """The threshold with the highest box_f1, midway between two neighbouring scores, the highest of equal ones;
+        EVEN where no box is right."""
+        scores, right, every = self._cuts
+        if not right.any():
+            return EVEN
+        at = int(np.argmax(2 * right / (every + self.true.sum())))
+        return float(scores[at : at + 2].astype(np.float64).mean())
+
 
 def matches(truths: list[Boxes], found: Detections, classes: int, overlap: float = OVERLAP) -> Matches:
     """Which boxes found are right, as COCO settles it: by falling score each takes the true box of its class, not yet
@@ -170,7 +210,7 @@ def matches(truths: list[Boxes], found: Detections, classes: int, overlap: float
     columns = zip(*parts, strict=True) if parts else [[np.empty(0, kind)] for kind in (int, int, bool, float)]
     picture, kind, right, scores = (np.concatenate(column) for column in columns)
     order = np.argsort(-scores, kind="stable")
-    return Matches(picture[order], kind[order], right[order], true)
+    return Matches(picture[order], kind[order], right[order], scores[order], true)
 
 
 def _taken(ious: np.ndarray, overlap: float) -> np.ndarray:

@@ -20,10 +20,11 @@ from torch import nn
 
 from components.core.errors import SightlineError
 from components.core.files import atomic_json, atomic_path, file_sha256
-from components.core.recipe import Detector, Features, Recipe
+from components.core.recipe import Detector, Features, Recipe, Tracker
 from components.tasks.detection.body import Body
 from components.tasks.detection.found import FoundSamples, found_samples
 from components.tasks.detection.light import Light
+from components.tasks.detection.tracking.fairmot import FINER, DLAFairMOT, LightFairMOT
 
 TENSORS, META = "detector.safetensors", "model.json"
 
@@ -43,8 +44,18 @@ class TrainedDetector:
         return self.meta["tensors"]["sha256"]
 
     def samples(self, recipe: Recipe, *splits: str) -> FoundSamples:
-        """The frames of these splits with what this detector finds in them."""
-        return found_samples(recipe, self.network, tuple(self.meta["detector"]["size"]), *splits)
+        """The frames of these splits with what this detector finds in them, followed where it has a tracker."""
+        return self.followed(recipe, self.tracker, *splits)
+
+    def followed(self, recipe: Recipe, tracker: Tracker | None, *splits: str) -> FoundSamples:
+        """The same by this tracker, None: not followed."""
+        size = tuple(self.meta["detector"]["size"])
+        return found_samples(recipe, self.network, size, *splits, tracker=tracker)
+
+    @property
+    def tracker(self) -> Tracker | None:
+        """How what it finds is followed; None: not at all."""
+        return Tracker(**self.meta["tracker"]) if self.meta.get("tracker") else None
 
     def predict(self, samples: FoundSamples) -> np.ndarray:
         """Probabilities, (N, C) float32, of every frame as a whole."""
@@ -58,31 +69,48 @@ class TrainedDetector:
 
 def detector_form(recipe: Recipe, params: Detector) -> dict:
     """What `new_network` needs to build the network again, as JSON can hold it."""
+    own = {"fairmot": ("stride",), "fairmot_dla34": ("deformable",)}.get(params.model)
+    looks = {} if own is None else {"dim": params.embedding} | {name: getattr(params, name) for name in own}
     return {
         "model": params.model, "classes": len(recipe.task.classes), "max_boxes": params.max_boxes,
         "score_floor": params.score_floor, "nms": params.nms, "backbone": recipe.features.backbone,
-        "size": list(recipe.features.size),
+        "size": list(recipe.features.size), **looks,
     }  # fmt: skip
+
+
+def starting_weights(recipe: Recipe, params: Detector) -> str:
+    """Where the weights of the network's backbone come from before it is trained."""
+    return params.weights if params.model == "fairmot_dla34" else recipe.features.weights
 
 
 def new_network(form: dict, weights: str, seed: int, arithmetic: torch.dtype = torch.float32) -> nn.Module:
     """A detector with seeded initial heads on a backbone with these weights. Raises as `load_backbone`."""
     form = dict(form)
-    kind = {"light": _light, "faster_rcnn": _faster_rcnn}[form.pop("model")]
+    kind = {"light": _light, "faster_rcnn": _faster_rcnn, "fairmot": _fairmot, "fairmot_dla34": _dla34}[
+        form.pop("model")
+    ]
     features = Features(backbone=form.pop("backbone"), weights=weights, size=tuple(form.pop("size")))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return kind(Body(features, arithmetic), **form)
+        return kind(features, arithmetic, **form)
 
 
-def _light(*args, **form) -> nn.Module:
-    return Light(*args, **form)
+def _light(features: Features, arithmetic: torch.dtype, **form) -> nn.Module:
+    return Light(Body(features, arithmetic), **form)
 
 
-def _faster_rcnn(*args, **form) -> nn.Module:
+def _faster_rcnn(features: Features, arithmetic: torch.dtype, **form) -> nn.Module:
     from components.tasks.detection.faster_rcnn import FasterRCNN  # imports torchvision, which light does without
 
-    return FasterRCNN(*args, **form)
+    return FasterRCNN(Body(features, arithmetic), **form)
+
+
+def _fairmot(features: Features, arithmetic: torch.dtype, **form) -> nn.Module:
+    return LightFairMOT(Body(features, arithmetic, FINER), **form)
+
+
+def _dla34(features: Features, arithmetic: torch.dtype, **form) -> nn.Module:
+    return DLAFairMOT(features.size, weights=features.weights, arithmetic=arithmetic, **form)
 
 
 def save_detector(folder: Path, state: dict[str, torch.Tensor], meta: dict) -> None:

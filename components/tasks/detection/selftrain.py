@@ -9,7 +9,7 @@ import numpy as np
 
 from components.tasks.detection.boxes import Detections
 from components.tasks.detection.metrics import iou_matrix
-from components.tasks.detection.samples import Boxes
+from components.tasks.detection.samples import NOBODY, NOTHING, Boxes
 
 AGREE = 0.2  # a detection's score from which on it confirms a box
 
@@ -43,7 +43,7 @@ def _corrected(
     if taught is not None and not len(taught):
         return taught
     if taught is None:
-        taught = Boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64), np.empty(0, np.float32))
+        taught = NOTHING
     meet = (iou_matrix(taught.boxes, boxes) >= iou) & (taught.classes[:, None] == classes)
     confirmed = (meet & (scores >= agree)).any(1)
     new = (scores >= sure) & (scores > 0) & ~meet.any(0)
@@ -53,4 +53,5 @@ def _corrected(
         np.concatenate([taught.boxes, boxes[new]]).astype(np.float32),
         np.concatenate([taught.classes, classes[new]]),
         np.concatenate([np.where(confirmed, taught.weights, 0), scores[new]]).astype(np.float32),
+        np.concatenate([taught.identities, np.full(new.sum(), NOBODY)]),
     )

@@ -114,6 +114,49 @@ def test_figures_of_a_worked_example():
     assert recall(truths, detections, 0.01) == 0.5
 
 
+def f1(true: int, right: int, every: int) -> float:
+    return 2 * right / (true + every)
+
+
+@settings(max_examples=150, deadline=None)
+@given(pictures)
+def test_the_best_threshold_is_the_best_and_the_curve_holds_every_other(drawn):
+    truths, detections = [truth(*true) for true, _ in drawn], found(*(claims for _, claims in drawn))
+    right, total = matches(truths, detections, CLASSES), sum(map(len, truths))
+    tried = [right.called(threshold)["box_f1"] for threshold in np.arange(0.05, 1.05, 0.05)]
+    chosen = right.best_threshold()
+    assert right.called(chosen)["box_f1"] == max(tried, default=0.0)
+    assert 0 < chosen < 1 and (max(tried) > 0 or chosen == 0.5)
+    rows = right.curve()
+    assert rows[-1] == (0.0, 1.0, float("inf"))
+    assert [row[0] for row in rows] == sorted((row[0] for row in rows), reverse=True)
+    for recall_there, precision, threshold in rows[:-1]:
+        figures = right.called(threshold)
+        assert (figures["box_recall"], figures["box_precision"]) == pytest.approx((recall_there, precision))
+        kept = int((right.score >= threshold).sum())
+        assert figures["box_f1"] == pytest.approx(f1(total, round(precision * kept), kept))
+
+
+def test_the_threshold_of_a_worked_example():
+    """Right, wrong, right, wrong of three true boxes: best is to call three, from between the last two scores on."""
+    truths = [truth((0.1, 0.1, 0.5, 0.5, 1)), truth((0.1, 0.1, 0.5, 0.5, 2)), truth((0.6, 0.6, 0.9, 0.9, 1))]
+    detections = found(
+        [(0.1, 0.1, 0.5, 0.5, 1, 0.9), (0.6, 0.6, 0.9, 0.9, 1, 0.5)],
+        [(0.1, 0.1, 0.5, 0.5, 1, 0.8), (0.1, 0.1, 0.5, 0.5, 2, 0.75)],
+        [],
+    )
+    right = matches(truths, detections, CLASSES)
+    assert right.best_threshold() == pytest.approx((0.75 + 0.5) / 2)
+    assert right.called(0.6) == pytest.approx({"box_precision": 2 / 3, "box_recall": 2 / 3, "box_f1": 2 / 3})
+    assert right.called(0.95) == {"box_precision": 0.0, "box_recall": 0.0, "box_f1": 0.0}
+
+
+def test_where_no_box_is_right_any_threshold_is_as_good():
+    assert matches([truth((0, 0, 1, 1, 1))], found([]), CLASSES).best_threshold() == 0.5
+    assert matches([NOTHING], found([(0, 0, 1, 1, 1, 0.9)]), CLASSES).best_threshold() == 0.5
+    assert matches([truth((0, 0, 1, 1, 1))], found([]), CLASSES).curve() == [(0.0, 1.0, float("inf"))]
+
+
 def test_without_a_true_box_there_is_no_figure():
     with pytest.raises(SightlineError, match="none of 2 pictures has a true box"):
         box_metrics([NOTHING, NOTHING], found([], [(0, 0, 1, 1, 1, 0.5)]), 2)

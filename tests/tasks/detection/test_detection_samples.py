@@ -1,5 +1,7 @@
 """Frames with boxes: what takes part, in which units, and the batches that training streams."""
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,8 +12,20 @@ from components.core.recipe import Task, load_recipe
 from components.tasks.classification.labels import UNLABELLED
 from components.tasks.detection.boxes import Detections
 from components.tasks.detection.found import _without_ignored
-from components.tasks.detection.samples import NOTHING, Boxes, BoxStream, box_source, frame_boxes, frame_class
+from components.tasks.detection.samples import (
+    NOBODY,
+    NOTHING,
+    Boxes,
+    BoxSource,
+    BoxStream,
+    _with_identities,
+    box_source,
+    frame_boxes,
+    frame_class,
+    middles,
+)
 from tests.tasks.detection.drawn import CLASSES, RECIPE, make_workspace, picture
+from tests.tasks.detection.drawn import recipe as parse
 
 TASK = Task(classes=CLASSES)
 SIZES = {"a": (200, 100), "b": (10, 10)}
@@ -122,3 +136,41 @@ def test_boxes_to_be_ignored_are_neither_found_nor_missed():
     assert found.boxes[0, 0].tolist() == true.boxes[0].tolist()
     assert _without_ignored(true.at(np.array([1])), found, 0) is None
     assert frame_class(true.at(np.array([1]))) == UNLABELLED
+
+
+def test_the_halves_of_a_sequence_share_no_frame(tmp_path, monkeypatch):
+    """Of pictures of one folder: by their names."""
+    monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(make_workspace(tmp_path / "workspace", {"train": 10})))
+    recipe = load_recipe(RECIPE)
+    parts = [[one for group in source.groups for one in source.truths(group)] for source in (
+        box_source(recipe, "train"),
+        box_source(recipe, "train", half="first"),
+        box_source(recipe, "train", half="second"),
+    )]  # fmt: skip
+    counts = [sum(one is not None for one in part) for part in parts]
+    assert counts[0] == 8 and counts[1] + counts[2] == 8 and min(counts) > 0
+    for whole, first, second in zip(*parts, strict=True):
+        assert first is None or second is None
+        assert (whole is None) == (first is None and second is None)
+
+
+def test_halves_are_of_time_for_videos_and_of_names_for_pictures():
+    rows = [{"asset_id": "v", "name": "v.mp4", "kind": "video", "first_pts": 10, "last_pts": 90}]
+    rows += [{"asset_id": f"p{n}", "name": f"s/{n}.jpg", "kind": "picture"} for n in (3, 1, 2)]
+    assert middles(rows) == {"v": 50, "p1": math.inf, "p2": math.inf, "p3": -math.inf}
+
+
+def test_identities_are_numbered_over_the_split_and_boxes_without_stay_nobody():
+    rows = [{"x": 1.0, "y": 1.0, "w": 5.0, "h": 5.0, "track_id": track} for track in (900, None, 7)]
+    rows.append({"x": 1.0, "y": 1.0, "w": 5.0, "h": 5.0, "track_id": 3, "class": "something else"})
+    source = BoxSource((), frozenset("a"), annotations(*rows), parse(), SIZES)
+    assert source.identities().tolist() == [7, 900]
+    (boxes,) = shown(source.annotations, ("a", 0))
+    assert sorted(boxes.identities.tolist()) == [NOBODY, 7, 900]
+
+
+def test_a_pictures_box_without_a_track_can_be_an_identity_of_its_own():
+    rows = [{"x": 1.0, "y": 1.0, "w": 5.0, "h": 5.0, "track_id": track} for track in (None, None, 7)]
+    rows.append({"x": 1.0, "y": 1.0, "w": 5.0, "h": 5.0, "asset_id": "b"})  # of a video
+    found = _with_identities(annotations(*rows), {"a"})["track_id"].to_pylist()
+    assert found[2:] == [7, None] and len({*found[:2], NOBODY, 7}) == 4 and max(found[:2]) < NOBODY

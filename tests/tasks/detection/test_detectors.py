@@ -13,9 +13,10 @@ from components.core.errors import SightlineError
 from components.core.recipe import Augment, Detector, Training, load_recipe
 from components.core.torchvision_compat import nms
 from components.tasks.detection.boxes import Detections, frame_probabilities, giou_loss, overlaps, settled, survivors
-from components.tasks.detection.export import OUTPUTS, export_onnx, finder
+from components.tasks.detection.export import export_onnx, finder, outputs
 from components.tasks.detection.heatmap import focal_loss, peaks, targets
 from components.tasks.detection.learner import Learner
+from components.tasks.detection.light import averaged
 from components.tasks.detection.metrics import box_metrics
 from components.tasks.detection.model import TENSORS, load_detector, new_network, save_detector
 from components.tasks.detection.samples import NOTHING, Boxes, BoxStream, batch_of, box_source
@@ -191,6 +192,16 @@ def test_a_target_is_one_at_the_centre_and_its_class_alone():
     assert (values[0, 0], kinds[0, 0], cells[0, 0]) == (1, 1, 4 * 12 + 6) and values[0, 1] == 0
 
 
+def test_a_box_is_the_mean_of_its_neighbours_by_the_square_of_their_heat():
+    boxes = torch.rand(1, 4, 5, 6, generator=torch.Generator().manual_seed(3))
+    heat = torch.zeros(1, 2, 5, 6)
+    heat[0, 0, 2, 3], heat[0, 1, 2, 4] = 0.8, 0.4
+    mean = averaged(boxes.flatten(2), heat).view(boxes.shape)
+    expected = (4 * boxes[0, :, 2, 3] + boxes[0, :, 2, 4]) / 5
+    assert torch.allclose(mean[0, :, 2, 3], expected, atol=1e-5)
+    assert torch.allclose(mean[0, :, 1, 2], boxes[0, :, 2, 3], atol=1e-5), "cells without heat add nothing"
+
+
 @pytest.mark.parametrize("model", KINDS)
 def test_the_same_seed_gives_the_same_bytes(model):
     stream = Drawn(16, 8)
@@ -212,9 +223,9 @@ def test_restoring_puts_a_network_back(good):
     norms = len(fresh.statistics())
     frozen = Learner(recipe(SIZE), params("light", 1, batch_norm="frozen"), 8)
     assert 0 < len(frozen.statistics()) < norms
-    before = frozen.module.body.backbone.stem[1].running_mean.clone()
+    before = frozen.network.body.backbone.stem[1].running_mean.clone()
     frozen.train_epoch(Drawn(8, 8), 0)
-    assert torch.equal(frozen.module.body.backbone.stem[1].running_mean, before)
+    assert torch.equal(frozen.network.body.backbone.stem[1].running_mean, before)
 
 
 @pytest.fixture(params=KINDS)
@@ -243,7 +254,7 @@ def test_the_graph_finds_the_same(saved, tmp_path):
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
     session = onnxruntime.InferenceSession(tmp_path / "one.onnx")
     assert session.get_inputs()[0].shape == ["batch", *SIZE, 3]
-    assert [output.name for output in session.get_outputs()] == list(OUTPUTS)
+    assert [output.name for output in session.get_outputs()] == list(outputs(model))
     for count in (1, 5):
         frames = np.stack([picture(700 + seed)[0] for seed in range(count)])
         with torch.inference_mode():

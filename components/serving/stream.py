@@ -1,0 +1,96 @@
+"""Following over a WebSocket: a message is a frame, its answer the tracks."""
+
+import asyncio
+import json
+import logging
+import secrets
+
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+
+from components.serving.following import Following
+from components.serving.payload import check_length, check_name
+from components.serving.pictures import Refusal
+from components.serving.sessions import IDLE_S
+
+MOST = 64  # connections at a time
+POLICY, LATER, QUIET = 1008, 1013, 1001  # why a connection is closed, as RFC 6455 numbers it
+
+log = logging.getLogger("sightline.serving")
+
+
+def add_stream(app: FastAPI, following: Following) -> None:
+    """Adds the WebSocket /v1/track/stream?session=NAME.
+
+    Without a name the session is the connection's own and ends with it. One without a message for IDLE_S is closed.
+    """
+    open_now = 0
+
+    @app.websocket("/v1/track/stream")
+    async def stream(socket: WebSocket) -> None:
+        nonlocal open_now
+        await socket.accept()
+        named, own = socket.query_params.get("session"), f"stream-{secrets.token_hex(8)}"
+        open_now += 1
+        try:
+            if open_now > MOST:
+                await _close(socket, LATER, Refusal(503, f"{MOST} streams are open", "come back later"))
+            elif named is not None and (refusal := _refused(named)):
+                await _close(socket, POLICY, refusal)
+            else:
+                await _talk(socket, following, named or own)
+        except WebSocketDisconnect:
+            pass  # the client went away
+        finally:
+            open_now -= 1
+            await following.sessions.end(own)
+
+
+def _refused(name: str) -> Refusal | None:
+    try:
+        check_name(name)
+    except Refusal as refusal:
+        return refusal
+    return None
+
+
+async def _talk(socket: WebSocket, following: Following, session: str) -> None:
+    """Answers message by message until the client closes, or says nothing for too long."""
+    while True:
+        try:
+            message = await asyncio.wait_for(socket.receive(), IDLE_S)
+        except TimeoutError:
+            await _close(socket, QUIET, Refusal(408, f"no frame for {IDLE_S:.0f} s", "connect again"))
+            return
+        if message["type"] == "websocket.disconnect":
+            return
+        await socket.send_text(json.dumps(await _answered(following, message, session)))
+
+
+async def _answered(following: Following, message: dict, session: str) -> dict:
+    """The answer to a message; what is wrong with it is an answer too, and changes nothing."""
+    try:
+        picture = message.get("bytes")
+        content = message.get("text") if picture is None else picture
+        check_length(content, following.limits)
+        if not content:
+            raise Refusal(400, "the message is empty", "send a picture, or the JSON of POST /v1/track")
+        if picture is not None:
+            _, answer = await following.picture(picture, session)
+        else:
+            _, answer = await following.payload(content, otherwise=session)
+        return answer
+    except Refusal as refusal:
+        return _error(refusal)
+    except Exception:
+        log.exception("a message of session %s could not be answered", session)
+        return _error(Refusal(500, "the service failed on this message", "see the service's log"))
+
+
+def _error(refusal: Refusal) -> dict:
+    return {"error": refusal.error, "remedy": refusal.remedy, "status": refusal.status}
+
+
+async def _close(socket: WebSocket, code: int, refusal: Refusal) -> None:
+    """Says why, and closes."""
+    await socket.send_text(json.dumps(_error(refusal)))
+    await socket.close(code)

@@ -1,0 +1,1 @@
+"""FairMOT: the network, its losses, the conversion of published weights, and the metrics of tracking."""

@@ -1,0 +1,80 @@
+"""The service asked within the test's own process and event loop, without a client library's time."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from components.serving.app import create_app
+from components.serving.pictures import Limits
+
+
+class Answer(NamedTuple):
+    """What the service answered; `body` where it is JSON."""
+
+    status: int
+    headers: dict[str, str]
+    body: dict | None
+
+
+class Service:
+    """A service that runs in this event loop."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+        """Sends a request; header names with underscores for dashes."""
+        named = {"content-type": "application/json", "content-length": str(len(body))}
+        named |= {key.replace("_", "-"): value for key, value in headers.items()}
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
+            "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "client": ("test", 1),
+            "server": ("test", 80),
+            "headers": [(key.encode(), value.encode("latin-1")) for key, value in named.items()],
+        }  # fmt: skip
+        sent = []
+        incoming = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive() -> dict:
+            return next(incoming, {"type": "http.disconnect"})
+
+        async def send(message: dict) -> None:
+            sent.append(message)
+
+        await self.app(scope, receive, send)
+        given = {key.decode(): value.decode() for key, value in sent[0]["headers"]}
+        content = b"".join(message.get("body", b"") for message in sent[1:])
+        return Answer(sent[0]["status"], given, json.loads(content) if content else None)
+
+    async def track(self, payload: object, **headers: str) -> Answer:
+        """POST /v1/track."""
+        return await self.ask("POST", "/v1/track", json.dumps(payload).encode(), **headers)
+
+    async def tracks(self, payload: dict, **headers: str) -> list[dict]:
+        """The tracks of one frame, which must be answered."""
+        answer = await self.track(payload, **headers)
+        assert answer.status == 200, answer.body
+        return answer.body["tracks"]
+
+    async def end(self, session: str) -> Answer:
+        """DELETE /v1/track/SESSION."""
+        return await self.ask("DELETE", f"/v1/track/{session}")
+
+    async def serves(self, version: int) -> None:
+        """Returns as soon as this version is served."""
+        while not (model := self.app.state.champion.model) or model.version != version:
+            assert not (problem := self.app.state.champion.problem) or model, problem
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def running(deployed: Path, version: int = 1, limits: Limits | None = None) -> AsyncIterator[Service]:
+    """The service of what is published in a folder, once it serves this version."""
+    app = create_app(deployed, limits) if limits else create_app(deployed)
+    async with app.router.lifespan_context(app):
+        service = Service(app)
+        await asyncio.wait_for(service.serves(version), 30)
+        yield service

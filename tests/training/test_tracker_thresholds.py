@@ -1,0 +1,69 @@
+"""A tracker's thresholds: those that do best on the validation split, unless they are to be left alone."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from components.core.errors import UsageError
+from components.core.recipe import Tracker, parse_recipe
+from components.tasks.detection.boxes import Detections
+from components.tasks.detection.found import FoundSamples
+from components.tasks.detection.samples import NOTHING, Boxes
+from components.tasks.detection.tracking.follow import Sequential
+from components.training import tracker
+
+RECIPE = parse_recipe(
+    "people",
+    {
+        "task": {"kind": "detection", "classes": ["nothing", "person"], "positive": "person", "tracks": True},
+        "source": "clips",
+        "features": {"parts": ["mean"]},
+        "training": {"head": "detector", "lr": 0.001, "penalty": 0.0},
+    },
+)
+FRAMES = 10
+
+
+def samples(score: float, noise: float, truth: bool = True) -> FoundSamples:
+    """One who stands still is found with this score in every frame, and somewhere else something that is not there."""
+    boxes = np.zeros((FRAMES, 2, 4), np.float32)
+    boxes[:, 0], boxes[:, 1] = (0.1, 0.1, 0.2, 0.6), (0.6, 0.1, 0.7, 0.6)
+    scores = np.tile(np.array([score, noise], np.float32), (FRAMES, 1))
+    found = Detections(boxes, scores, np.ones((FRAMES, 2), np.int64), np.zeros((FRAMES, 2), np.float32))
+    one = Boxes(boxes[0, :1], np.array([1]), np.ones(1, np.float32), np.array([5]))
+    marked = [one if truth else NOTHING] * FRAMES
+    rows = np.arange(FRAMES)
+    return FoundSamples(
+        ["a"], np.array([0, FRAMES]), np.zeros((FRAMES, 1)), np.ones(FRAMES, np.int64), rows, rows, [""] * FRAMES,
+        found=found, truths=marked, seen=found, marked=marked, sequences=[Sequential("a", rows, rows, (640, 480))],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Has the detector of `fitted` find these samples; returns what it chose."""
+
+    def ask(given: Tracker, held: FoundSamples) -> dict:
+        detector = SimpleNamespace(followed=lambda recipe, params, split: held.followed(params))
+        monkeypatch.setattr(tracker, "load_detector", lambda folder: detector)
+        return tracker.fitted(RECIPE, given, "model")
+
+    return ask
+
+
+@pytest.mark.parametrize("score, noise", [(0.45, 0.35), (0.25, 0.15), (0.9, 0.55)])
+def test_thresholds_lie_between_what_is_there_and_what_is_not(asked, score, noise):
+    chosen = asked(Tracker(lost_frames=12), samples(score, noise))
+    assert noise < chosen["new_score"] <= score and chosen["high_score"] <= score
+    assert chosen["lost_frames"] == 12 and Tracker(**chosen).low_score <= chosen["high_score"]
+
+
+def test_what_is_given_stays_where_nothing_is_to_be_tuned(asked):
+    given = Tracker(tuned=False, high_score=0.7, new_score=0.8)
+    assert Tracker(**asked(given, samples(0.4, 0.3))) == given
+
+
+def test_a_split_without_tracks_is_refused_with_the_remedy(asked):
+    with pytest.raises(UsageError, match="no tracks to choose"):
+        asked(Tracker(), samples(0.1, 0.1, truth=False))
