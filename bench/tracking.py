@@ -189,12 +189,12 @@ def speed(folder: Path) -> None:
     session.run(None, {"frames": batches[0]})
     raw = min(_timed(lambda: [session.run(None, {"frames": batch}) for batch in batches]) for _ in range(3))
     code = (
-        "import sys, time; from pathlib import Path; import os\n"
+        "import sys, time; from pathlib import Path\n"
         "from components.core import paths\nfrom components.core.bundle import read_pointer\n"
-        "from components.serving.load import load_model\nfrom components.serving.batch import score\n"
+        "from components.serving.batch import loaded, score\n"
         "deployed = paths.state('deployed', 'tracking')\n"
-        "model = load_model(deployed, read_pointer(deployed), os.cpu_count() or 1)\n"
-        "began = time.perf_counter(); score(model, [Path(sys.argv[1])], Path(sys.argv[2]))\n"
+        "model, passes = loaded(deployed, read_pointer(deployed))\n"
+        "began = time.perf_counter(); score(model, [Path(sys.argv[1])], Path(sys.argv[2]), passes)\n"
         "print(time.perf_counter() - began)\n"
     )
     environment = os.environ | {"SIGHTLINE_WORKSPACE": str(root), "PYTHONPATH": str(root)}
