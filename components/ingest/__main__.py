@@ -13,7 +13,7 @@ from components.ingest.labels import read_labels
 from components.ingest.probe import OK
 from components.ingest.report import closing_words, in_order, refused_rows
 from components.ingest.sources import locate
-from components.ingest.split import assign, check_globs
+from components.ingest.split import assign, assign_sequences, check_globs
 from components.ingest.survey import survey
 
 
@@ -35,7 +35,8 @@ def main(recipe: Recipe) -> None:
         found.labels, targets, task.classes, source.label_map, recipe.ingest.uncovered, task.positive,
         source.label_source,
     )  # fmt: skip
-    splits = assign(split_candidates(source, targets, result.rows), recipe.ingest.split)
+    divide = assign_sequences if task.tracks else assign
+    splits = divide(split_candidates(source, targets, result.rows), recipe.ingest.split)
     for row in catalog:
         row["split"] = splits[row["asset_id"]] if row["status"] == OK else None
     refused = in_order([*found.refused, *result.refused])

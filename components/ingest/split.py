@@ -4,8 +4,10 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 from components.core.errors import UsageError
+from components.core.media import IMAGE_SUFFIXES
 from components.core.recipe import Split
 
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -66,6 +68,29 @@ def assign(assets: list[Candidate], rule: Split) -> dict[str, str]:
     free = sorted((a for a in assets if a.asset_id not in fixed), key=lambda a: (spot[a.asset_id], a.asset_id))
     _Balance(assets, free, parts).run([(TEST, 3)] * (by_test > 0) + [(VAL, 2)])
     return parts
+
+
+def assign_sequences(assets: list[Candidate], rule: Split) -> dict[str, str]:
+    """As `assign`, but the pictures of one folder, which are a sequence, come into one part, drawn by its name.
+
+    What a glob or the source puts somewhere comes there alone.
+    """
+    members: dict[str, list[Candidate]] = {}
+    for asset in assets:
+        folder, _, name = asset.names[0].rpartition("/")
+        alone = _told(asset, rule) is not None or PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES
+        members.setdefault(asset.asset_id if alone else f"{folder}/", []).append(asset)
+    whole = [
+        Candidate(
+            key,
+            tuple(name for one in group for name in one.names),
+            frozenset().union(*(one.classes for one in group)),
+            frozenset().union(*(one.given for one in group)),
+        )
+        for key, group in members.items()
+    ]
+    parts = assign(whole, rule)
+    return {one.asset_id: parts[key] for key, group in members.items() for one in group}
 
 
 def _told(asset: Candidate, rule: Split) -> str | None:

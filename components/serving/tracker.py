@@ -5,9 +5,8 @@ import numpy as np
 from components.core.bundle import Bundle, Pointer
 from components.core.recipe import Tracker as TrackerParams
 from components.serving.detector import Found, ServedDetector, placed
+from components.tracks.detections import followable
 from components.tracks.tracker import Tracker
-
-LEAST = 1e-2  # pixels of a side: what is thinner is nothing that could be followed
 
 
 class ServedTracker(ServedDetector):
@@ -46,7 +45,7 @@ class ServedTracker(ServedDetector):
         """
         height, width = size
         boxes = found.boxes[0].astype(np.float64) * (width, height, width, height)
-        there = np.flatnonzero((found.scores[0] > 0) & (boxes[:, 2:] - boxes[:, :2] >= LEAST).all(1))
+        there = np.flatnonzero((found.scores[0] > 0) & followable(boxes))
         looks = None if found.embeddings is None else found.embeddings[0][there]
         tracks = tracker.update(boxes[there], found.scores[0][there], found.classes[0][there], looks, dt)
         return [

@@ -9,7 +9,13 @@ from components.tracks.association import unit
 from components.tracks.kalman import to_measurements
 
 LEAST_SIDE, FARTHEST = 1e-3, 1e6  # pixels: the smallest side of a box, and the largest coordinate
+THINNEST = 1e-2  # pixels of a side that is worth following: above LEAST_SIDE, whatever is lost in arithmetic
 REMEDY = "give boxes (N, 4) left, top, right, bottom in pixels, scores (N,), classes (N,) int, embeddings (N, D)"
+
+
+def followable(boxes: np.ndarray) -> np.ndarray:
+    """Which of boxes (N, 4) in pixels are not too thin to be followed, (N,) bool: the others must be left out."""
+    return (boxes[:, 2:] - boxes[:, :2] >= THINNEST).all(1)
 
 
 class Detections(NamedTuple):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from components.core.errors import UsageError
 from components.core.recipe import Split
-from components.ingest.split import Candidate, assign, check_globs, position
+from components.ingest.split import Candidate, assign, assign_sequences, check_globs, position
 
 BOTH = frozenset({"normal", "suspicious"})
 
@@ -114,3 +114,20 @@ def test_many_assets_with_classes_are_split_in_no_time():
     parts = assign(assets, Split())
     assert time.process_time() - begin < 20
     assert set(parts.values()) == {"train", "val", "test"}
+
+
+def test_pictures_of_a_folder_stay_together_where_they_are_a_sequence():
+    """But those that a glob puts somewhere; videos of a folder are sequences of their own."""
+    pictures = [
+        Candidate(f"{folder}{number:04x}", (f"mot/{folder}/img1/{number:06d}.jpg",), BOTH)
+        for folder in "abcdefgh"
+        for number in range(30)
+    ]
+    videos = [Candidate(f"v{number}", (f"mot/{number}.mp4",), BOTH) for number in range(30)]
+    parts = assign_sequences(pictures + videos, Split(test=("mot/a/img1/00002*.jpg",)))
+    of_folder = {folder: {parts[f"{folder}{number:04x}"] for number in range(30)} for folder in "bcdefgh"}
+    assert all(len(found) == 1 for found in of_folder.values())
+    assert set().union(*of_folder.values()) == {"train", "val"}, "the recipe says what is held out"
+    assert {number for number in range(30) if parts[f"a{number:04x}"] == "test"} == set(range(20, 30))
+    assert len({parts[f"a{number:04x}"] for number in range(20)}) == 1
+    assert len({parts[one.asset_id] for one in videos}) == 2

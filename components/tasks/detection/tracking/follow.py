@@ -15,9 +15,8 @@ from components.tasks.classification.samples import Samples
 from components.tasks.detection.boxes import Detections
 from components.tasks.detection.samples import NOBODY, Boxes
 from components.tasks.detection.tracking.metrics import Tracks
+from components.tracks.detections import followable
 from components.tracks.tracker import Tracker
-
-LEAST = 1e-2  # pixels of a side: what is thinner is nothing that could be followed
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def follow(found: Detections, one: Sequential, params: TrackerParams) -> list[Bo
     frames = []
     for row, dt in zip(one.rows, [1.0, *steps], strict=True):
         boxes = found.boxes[row].astype(np.float64) * scale
-        there = np.flatnonzero((found.scores[row] > 0) & ((boxes[:, 2:] - boxes[:, :2]) >= LEAST).all(1))
+        there = np.flatnonzero((found.scores[row] > 0) & followable(boxes))
         looks = None if embeddings is None else embeddings[row][there]
         tracked = tracker.update(boxes[there], found.scores[row][there], found.classes[row][there], looks, float(dt))
         rows = there[np.array([track.row for track in tracked], np.int64)]
