@@ -6,7 +6,7 @@ from components.core.bundle import Bundle, Pointer
 from components.core.recipe import Tracker as TrackerParams
 from components.serving.detector import Found, ServedDetector, placed
 from components.tracks.detections import followable
-from components.tracks.tracker import Tracker
+from components.tracks.tracker import LONGEST_STEP, Tracker
 
 
 class ServedTracker(ServedDetector):
@@ -47,6 +47,7 @@ class ServedTracker(ServedDetector):
         boxes = found.boxes[0].astype(np.float64) * (width, height, width, height)
         there = np.flatnonzero((found.scores[0] > 0) & followable(boxes))
         looks = None if found.embeddings is None else found.embeddings[0][there]
+        dt = min(dt, LONGEST_STEP)
         tracks = tracker.update(boxes[there], found.scores[0][there], found.classes[0][there], looks, dt)
         return [
             {

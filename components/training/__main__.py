@@ -13,6 +13,7 @@ from components.core.workcache import work_key, work_path
 from components.tasks import backbones, classification, detection, featurizer, parts
 from components.tasks.classification import samples, stream
 from components.tasks.classification.model import META
+from components.tasks.detection.model import with_tracker
 from components.tasks.detection.samples import box_source
 from components.training import mllib, outcome, tracker
 from components.training.record import record
@@ -43,10 +44,11 @@ def main(recipe: Recipe) -> None:
     out = paths.data(recipe.name, "model")
     with atomic_directory(out) as folder:
         shutil.copytree(work / "model", folder, dirs_exist_ok=True)
-        meta = read_json(folder / META, "run the stage again")
-        meta |= {"data": digests, "vectors": _vectors(recipe, meta)}
         if recipe.task.tracks:
-            meta["tracker"] = tracker.fitted(recipe, params.tracker, folder)
+            with_tracker(folder, tracker.fitted(recipe, params.tracker, folder))
+        meta = read_json(folder / META, "run the stage again")
+        # The parameters are today's: those that the network was trained by may have had another tracker.
+        meta |= {"data": digests, "training": params.model_dump(mode="json"), "vectors": _vectors(recipe, meta)}
         atomic_json(folder / META, meta)
     record(recipe, params)
     shown = meta["history"][meta["best_epoch"] - 1]

@@ -27,7 +27,7 @@ def fitted(recipe: Recipe, given: Tracker, folder: Path) -> dict:
             tracker = given.model_copy(update=changes)
             samples = samples.followed(tracker)
             pairs = samples.measurable(recipe.task)
-            if not any(len(truth) for truth, _ in pairs.values()):
+            if not any((~truth.ignore).any() for truth, _ in pairs.values()):
                 raise UsageError(
                     f"{recipe.name}: the validation split has no tracks to choose thresholds by",
                     "see ingest.split, or set training.tracker.tuned to false",

@@ -101,7 +101,7 @@ class Workspace:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         return kept | {"PATH": path, "PYTHONPATH": str(self.root)}
 
-    def run(self, *command: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess:
+    def run(self, *command: str, check: bool = True, timeout: float = 2400) -> subprocess.CompletedProcess:
         """Runs a command in the workspace; fails the test with its output where it fails and `check` is set."""
         done = subprocess.run(
             command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=timeout
@@ -133,7 +133,7 @@ def served(workspace: Workspace) -> Iterator[str]:
     command = [sys.executable, "-m", "flows.cli", "serve", workspace.recipe, "--port", str(port)]
     service = subprocess.Popen(command, cwd=workspace.root, env=workspace.environment, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not _ready(f"http://127.0.0.1:{port}/readyz"):
             assert service.poll() is None and time.monotonic() < deadline
             time.sleep(0.2)

@@ -40,7 +40,8 @@ def test_from_a_word_for_each_picture_to_a_detector_that_answers(tmp_path):
     assert human == {"test"}, "no box that a person drew is there to learn from"
     assert any(row["source"] == "lime" and splits[row["asset_id"]] == "train" for row in boxes)
     with served(workspace) as url:
-        answer = httpx.post(f"{url}/v1/predict?min_score=0", files={"picture": encode_jpeg(picture(1, 320, 240), 90)})
+        shown = {"picture": encode_jpeg(picture(1, 320, 240), 90)}
+        answer = httpx.post(f"{url}/v1/predict?min_score=0", files=shown, timeout=30)
     (result,) = answer.raise_for_status().json()["results"]
     assert result["prediction"] in ("nothing", "animal") and isinstance(result["boxes"], list)
     shown = next((workspace.root / ".sightline" / "wild").glob("*/pictures/IMG_0001.jpg"))

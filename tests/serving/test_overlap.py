@@ -32,19 +32,27 @@ def test_order_stays_and_no_more_wait_than_may():
 
 
 def test_both_ends_work_while_the_middle_does():
-    """Three steps of 20 ms for each of 20 items take little more than the longest of them, not their sum."""
+    """An item is made, the one before it is in hand and the one before that is dealt with: each waits for both others,
+    which nothing but all three at once can end."""
+    meet, count, done = threading.Barrier(3), 20, []
 
-    def slow():
-        for number in range(20):
-            time.sleep(0.02)
+    def made():
+        for number in range(count):
+            if number >= 2:
+                meet.wait(60)
             yield number
 
-    began = time.monotonic()
-    with behind(lambda _: time.sleep(0.02), 4) as give, ahead(slow(), 4) as items:
+    def act(number: int) -> None:
+        if number < count - 2:
+            meet.wait(60)
+        done.append(number)
+
+    with behind(act, 4) as give, ahead(made(), 4) as items:
         for number in items:
-            time.sleep(0.02)
+            if 1 <= number < count - 1:
+                meet.wait(60)
             give(number)
-    assert time.monotonic() - began < 0.9 * 20 * 0.06
+    assert done == list(range(count)) and threads() == 0
 
 
 def test_an_error_ahead_comes_in_place_of_its_item():

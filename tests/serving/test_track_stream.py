@@ -172,9 +172,9 @@ def test_the_service_as_a_process_follows_ends_too_large_messages_and_ends_itsel
                 stream.send(bytes(20_000_001))
                 stream.recv()
             assert end.value.rcvd.code == 1009
-        answer = httpx.post(f"{service.url}/v1/track", json=payload(0))
+        answer = httpx.post(f"{service.url}/v1/track", json=payload(0), timeout=30)
         assert answer.status_code == 200 and ids(answer.json()) == [1, 2]
-        page = httpx.get(service.url).text
+        page = httpx.get(service.url, timeout=30).text
         assert "POST /v1/track" in page
         with connect(url) as stream:
             stream.send(jpeg(frame(0)))

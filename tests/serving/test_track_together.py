@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from components.serving.batcher import Batcher
+from components.serving.batcher import MOST, Batcher
 from components.serving.detector import Found
 from components.serving.load import load_model
 from tests.serving.asgi import running
@@ -45,8 +45,9 @@ async def followed(service, camera: str, frames: range, prefix: str = "") -> lis
 
 
 @in_loop
-async def test_identities_are_the_same_alone_and_in_company(tmp_path, passes):
+async def test_identities_are_the_same_alone_and_in_company(tmp_path, passes, monkeypatch):
     publish(tmp_path)
+    monkeypatch.setattr(Batcher.__init__, "__defaults__", (MOST, 0.2))  # patience for a busy machine's decoding too
     frames = range(25)
     async with running(tmp_path) as service:
         alone = {camera: await followed(service, camera, frames, "alone-") for camera in CAMERAS}
@@ -127,10 +128,10 @@ async def test_the_batcher_hands_each_its_own_and_keeps_models_apart():
 async def test_the_batcher_waits_for_what_is_coming_but_not_for_ever():
     with ThreadPoolExecutor(2) as pool:
         loop, model = asyncio.get_running_loop(), Model()
-        batcher = Batcher(pool, patience_s=0.5)
+        batcher = Batcher(pool, patience_s=2)
         began = loop.time()
         await batcher.find(model, pictures(1))
-        assert loop.time() - began < 0.3, "who is alone does not wait"
+        assert loop.time() - began < 1.5, "who is alone does not wait"
 
         async def later() -> None:
             with batcher.coming():
@@ -142,7 +143,7 @@ async def test_the_batcher_waits_for_what_is_coming_but_not_for_ever():
         with batcher.coming():  # and never comes
             began = loop.time()
             await batcher.find(model, pictures(1))
-            assert 0.4 < loop.time() - began < 5
+            assert 1.9 < loop.time() - began < 20
 
 
 def test_a_picture_is_found_the_same_in_every_company(tmp_path):

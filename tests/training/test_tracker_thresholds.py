@@ -1,15 +1,20 @@
 """A tracker's thresholds: those that do best on the validation split, unless they are to be left alone."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from components.core.errors import UsageError
+from components.core.files import file_sha256
 from components.core.recipe import Tracker, parse_recipe
 from components.tasks.detection.boxes import Detections
 from components.tasks.detection.found import FoundSamples
-from components.tasks.detection.samples import NOTHING, Boxes
+from components.tasks.detection.model import TENSORS, save_detector, with_tracker
+from components.tasks.detection.samples import NOBODY, NOTHING, Boxes
 from components.tasks.detection.tracking.follow import Sequential
 from components.training import tracker
 
@@ -67,3 +72,22 @@ def test_what_is_given_stays_where_nothing_is_to_be_tuned(asked):
 def test_a_split_without_tracks_is_refused_with_the_remedy(asked):
     with pytest.raises(UsageError, match="no tracks to choose"):
         asked(Tracker(), samples(0.1, 0.1, truth=False))
+    nobody = samples(0.45, 0.1)
+    for one in nobody.marked:
+        one.identities[:] = NOBODY
+    with pytest.raises(UsageError, match="no tracks to choose"):
+        asked(Tracker(), nobody)
+
+
+def test_another_tracker_makes_another_model_of_the_same_network(tmp_path):
+    """Its digest is what the registry knows a model by: what is followed otherwise must pass the gates anew."""
+    meta = {"detector": {}, "classes": ["nothing", "person"]}
+    save_detector(tmp_path, {"body.weight": torch.ones(3)}, meta)
+    digests = [file_sha256(tmp_path / TENSORS)]
+    for hits in (2, 3, 3):
+        with_tracker(tmp_path, Tracker(min_hits=hits).model_dump(mode="json"))
+        digests.append(file_sha256(tmp_path / TENSORS))
+    assert len(set(digests[:3])) == 3 and digests[2] == digests[3]
+    written = json.loads((tmp_path / "model.json").read_text())
+    assert written["tensors"]["sha256"] == digests[3] and written["tracker"]["min_hits"] == 3
+    assert torch.equal(load_file(tmp_path / TENSORS)["body.weight"], torch.ones(3))

@@ -41,8 +41,8 @@ class Body(nn.Module):
         self.stride = max(side / cells for side, cells in zip(self.size, self.grid, strict=True))
         self.finer: list[int] = []
         self._held: dict[int, torch.Tensor] = {}
-        while len(self.finer) < most and (end := ends.get(tuple(c << len(self.finer) + 1 for c in self.grid))):
-            end[0].register_forward_hook(partial(self._hold, len(self.finer)))
+        while len(self.finer) < most and (end := ends.get(size := tuple(c << len(self.finer) + 1 for c in self.grid))):
+            end[0].register_forward_hook(partial(self._hold, len(self.finer), size))
             self.finer.append(end[1])
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -55,8 +55,9 @@ class Body(nn.Module):
         last = self(pixels)
         return [last, *(self._held.pop(place).float() for place in range(len(self.finer)))]
 
-    def _hold(self, place: int, part: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-        self._held[place] = output
+    def _hold(self, place: int, size: tuple[int, int], part: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        if tuple(output.shape[2:]) == size:  # a layer may be called more than once, at several sizes
+            self._held[place] = output
 
 
 def _remember(ends: dict, part: nn.Module) -> Callable:

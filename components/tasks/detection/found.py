@@ -121,8 +121,10 @@ def _without_ignored(truth: Boxes, found: Detections, row: int) -> Boxes | None:
     there = iou_matrix(found.boxes[row], truth.boxes[counts]).max(1, initial=0) >= OVERLAP
     kept = ~away | there
     order = np.argsort(~kept, kind="stable")  # what counts first, best first as before
-    found.boxes[row], found.classes[row] = found.boxes[row][order], found.classes[row][order]
-    found.scores[row] = np.where(kept, found.scores[row], 0)[order]
+    found.scores[row] = np.where(kept, found.scores[row], 0)
+    for part in (found.boxes, found.scores, found.classes, getattr(found, "embeddings", None)):
+        if part is not None:
+            part[row] = part[row][order]
     return truth.at(counts)
 
 

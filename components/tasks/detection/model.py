@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from components.core.errors import SightlineError
-from components.core.files import atomic_json, atomic_path, file_sha256
+from components.core.files import atomic_json, atomic_path, file_sha256, value_sha256
 from components.core.recipe import Detector, Features, Recipe, Tracker
 from components.tasks.detection.body import Body
 from components.tasks.detection.found import FoundSamples, found_samples
@@ -114,11 +114,22 @@ def _dla34(features: Features, arithmetic: torch.dtype, **form) -> nn.Module:
 
 
 def save_detector(folder: Path, state: dict[str, torch.Tensor], meta: dict) -> None:
-    """Writes the two files, each whole or not at all. `meta["detector"]` is the form."""
+    """Writes the two files, each whole or not at all. `meta["detector"]` is the form.
+
+    The tracker of `meta`, where there is one, stands in the file of tensors too: the same network that is followed
+    otherwise is another model.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    noted = {"tracker": value_sha256(meta["tracker"])} if meta.get("tracker") else None
     with atomic_path(folder / TENSORS) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in sorted(state.items())}, temporary)
+        save_file({name: tensor.contiguous() for name, tensor in sorted(state.items())}, temporary, metadata=noted)
     atomic_json(folder / META, meta | {"tensors": {"file": TENSORS, "sha256": file_sha256(folder / TENSORS)}})
+
+
+def with_tracker(folder: Path, tracker: dict) -> None:
+    """Gives the detector in a folder a tracker, as JSON can hold it; that makes it another model."""
+    meta = json.loads((folder / META).read_text())
+    save_detector(folder, load_file(folder / TENSORS), meta | {"tracker": tracker})
 
 
 def load_detector(folder: str | Path) -> TrainedDetector:

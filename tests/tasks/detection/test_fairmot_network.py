@@ -137,6 +137,16 @@ def test_a_light_ones_boxes_are_counted_from_the_middles_of_cells():
     assert torch.allclose(found.boxes[0, 0], (share * high + (1 - share) * low) / sides, atol=1e-4)
 
 
+@pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2"])
+def test_any_backbone_serves(backbone):
+    """One whose layers are called more than once, at several sizes, too."""
+    body = Body(Features(backbone=backbone, weights="none", size=SIZE), most=FINER)
+    network = LightFairMOT(body, **FORM, stride=8).train()
+    assert network.shape == (8, 12) and len(body.finer) >= 2
+    network.loss(labelled(range(2)), JointLoss(64, 4))["loss"].backward()
+    assert all(p.grad is not None for p in network.lateral.parameters())
+
+
 def test_more_boxes_than_cells_are_filled_up_with_zeros():
     network = light(8, max_boxes=300).eval()
     found = network(blank(1))
