@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.workspaces import make_workspace
 
@@ -16,6 +17,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # Several tests at a time run in processes without a main file, which PySpark takes for its own doctests and ends.
 if not hasattr(sys.modules["__main__"], "__file__"):
     sys.modules["__main__"].__file__ = str(Path(__file__).with_name("__init__.py"))
+
+# Examples may take long where the machine is busy: what a property test is about is never its time.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture
