@@ -16,6 +16,7 @@ from tests.footage import picture
 pytestmark = pytest.mark.slow
 SIGHTINGS = {
     "ingest": {"wild": {"seed": 9, "pictures": 90, "empty": 0.45, "several": 0.35, "camouflage": 0.0}},
+    "validation": {"min_frames_per_class": 2},
     "training": {"epochs": 8},
     "explain": {"pictures": None, "superpixels": [25], "samples": 60, "rounds": 1},
 }
