@@ -73,6 +73,8 @@ def _shown(tracks: FrameTracks, row: int) -> int:
 def write_clips(folder: Path, recipe: Recipe, assets: Sequence, clips: list[Clip]) -> None:
     """Writes each clip as H.264 in MP4 into `folder`, every frame at its own time; the pictures are those of the frames
     table. Raises SightlineError where one is not there."""
+    if not clips:
+        return
     count = sum(len(clip.frames) for clip in clips)
     with progress("evaluation: clips with tracks", count, "frames") as ticker:
         for clip in clips:
