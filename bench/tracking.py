@@ -19,11 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 import onnxruntime
+import torch
 import yaml
 
 from components.core import media
@@ -163,8 +165,6 @@ def persons(session: onnxruntime.InferenceSession, rgb: np.ndarray) -> tuple[np.
     scores = out[:, 4] * out[:, 5 + PERSON]
     boxes = np.concatenate([middle - size / 2, middle + size / 2], 1) / ratio
     kept = np.flatnonzero(scores >= 0.05)
-    import torch
-
     kept = kept[nms(torch.from_numpy(boxes[kept]), torch.from_numpy(scores[kept]), YOLOX_NMS).numpy()]
     return boxes[kept].astype(np.float64), scores[kept].astype(np.float64)
 
@@ -214,8 +214,6 @@ def speed(folder: Path) -> None:
 
 
 def _frames(clip: Path, fps: str | None):
-    from fractions import Fraction
-
     return media.read_frames(clip, media.TimeSampler(Fraction(fps) if fps else None))
 
 
