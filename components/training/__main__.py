@@ -58,7 +58,7 @@ def main(recipe: Recipe) -> None:
 def resolved(recipe: Recipe) -> Training:
     """The training parameters with every `tuned` replaced by what the tuning stage found."""
     best = read_json(paths.data(recipe.name, "tuning.json"), "run the tuning stage")["best"]
-    return recipe.training.model_copy(update={name: best[name] for name in recipe.training.tuned_names()})
+    return recipe.training.at({name: best[name] for name in recipe.training.tuned_names()})
 
 
 def _vectors(recipe: Recipe, meta: dict) -> dict[str, str]:

@@ -27,7 +27,7 @@ from components.tasks.detection import judged as boxed
 from components.tasks.detection import learner as detection
 from components.tasks.detection.boxes import Detections
 from components.tasks.detection.metrics import coco_precision
-from components.tasks.detection.samples import Boxes, BoxStream, box_source, frame_class
+from components.tasks.detection.samples import Boxes, frame_class
 from components.tasks.detection.selftrain import AGREE, corrected
 from components.training.outcome import threshold_of
 
@@ -159,15 +159,9 @@ class DetectorLearner(WholeLearner):
     """
 
     def __init__(self, recipe: Recipe, params: Training, splits: tuple[str, ...], judged: bool):
-        size, seed = recipe.features.size, params.seed
         self.recipe = recipe
-        halves = judged and params.detector.half_val
-        source = box_source(recipe, *splits, half="first" if halves else None, everybody=params.detector.everybody)
-        stream = BoxStream(source, size, params.batch_size, seed, hvd.rank(), hvd.size())
-        self.validation = None
-        if judged:
-            held = box_source(recipe, *splits, half="second") if halves else box_source(recipe, "val")
-            self.validation = BoxStream(held, size, params.batch_size, seed)
+        share = hvd.rank(), hvd.size()
+        stream, self.validation = detection.streams(recipe, params, splits, params.batch_size, judged, *share)
         self.by_boxes = judged and boxed.by_boxes(self.validation.source, self.validation.known)
         identities = len(stream.identities)
         super().__init__(detection.Learner(recipe, params, stream.steps, _device(), identities), stream)

@@ -7,20 +7,21 @@ from functools import partial
 
 from hyperopt import SparkTrials
 
+from components import tracks
 from components.core import paths, tracking
 from components.core.files import atomic_json, tree_sha256
 from components.core.progress import progress
 from components.core.recipe import Recipe
 from components.core.spark import spark_session
 from components.core.workcache import work_key, work_path
-from components.tasks import backbones, classification, featurizer
+from components.tasks import backbones, classification, detection, featurizer
 from components.tuning import search, trial
 
 TABLES = ("features", "annotations", "catalog")
 # Of the training section, what a trial depends on.
 TRAINING = {
     "head", "hidden", "window_s", "l1_ratio", "batch_size", "lr", "penalty", "dropout", "seed", "workers", "patience",
-    "balanced", "finetune", "augment",
+    "balanced", "finetune", "augment", "detector", "tracker",
 }  # fmt: skip
 
 
@@ -59,14 +60,14 @@ def find(recipe: Recipe, names: list[str]) -> list[dict]:
 
 def search_key(recipe: Recipe) -> str:
     """The key of the search's record. The number of trials is not in it: asking for more goes on where fewer ended."""
-    whole = recipe.training.head == "finetune"
+    whole = recipe.learns_from_frames
     made_of = (*TABLES, "frames") if whole else TABLES
     digests = [tree_sha256(paths.data(recipe.name, table)) for table in made_of]
     tuning = recipe.tuning.model_dump(mode="json", exclude={"trials"})
     training = recipe.training.model_dump(mode="json", include=TRAINING)
     features = recipe.features.model_dump(mode="json") if whole else None
-    code = (search, trial, classification, featurizer, backbones)
-    return work_key(digests[0], [digests, tuning, training, features, list(recipe.task.classes)], *code)
+    code = (search, trial, classification, featurizer, backbones, *((detection, tracks) if recipe.finds_boxes else ()))
+    return work_key(digests[0], [digests, tuning, training, features, recipe.task.model_dump(mode="json")], *code)
 
 
 def log(recipe: Recipe, key: str, trials: list[dict]) -> None:

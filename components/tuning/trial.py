@@ -1,5 +1,6 @@
-"""One trial: a head, or the whole network, trained on the training split; its loss on the validation split."""
+"""One trial: a head, a whole network or a detector trained on the training split; its loss on the validation split."""
 
+import numpy as np
 import torch
 
 from components.core.recipe import Recipe, Training
@@ -17,18 +18,28 @@ from components.tasks.classification.model import head_form, new_head
 from components.tasks.classification.pictures import PictureStream
 from components.tasks.classification.samples import load_samples, split_source
 from components.tasks.classification.stream import Stream
+from components.tasks.detection import judged
+from components.tasks.detection import learner as detection
+from components.tasks.detection.boxes import Detections
+from components.tasks.detection.found import found_samples
+from components.tasks.detection.samples import frame_class
+from components.tasks.detection.tracking.thresholds import chosen, quality
 
 
 def run_trial(recipe: Recipe, point: dict[str, float]) -> dict:
-    """Trains with the point's parameters for `tuning.epochs`; the best epoch's metrics, as Hyperopt takes them."""
+    """Trains with the point's parameters for `tuning.epochs`; the best epoch's metrics, as Hyperopt takes them.
+
+    The loss is what training is judged by or, of what is tracked, 1 - `quality` of its tracks on the validation split.
+    """
     torch.set_num_threads(1)
-    params = recipe.training.model_copy(update=point | {"epochs": recipe.tuning.epochs})
+    params = recipe.training.at(point).model_copy(update={"epochs": recipe.tuning.epochs})
+    if params.head == "detector":
+        return _detector(recipe, params)
     train, scored = (_network if params.head == "finetune" else _head)(recipe, params)
     progress = fit(
         params, Progress(), train, lambda: figures_of(*scored(), recipe.task.positive_index), on_epoch=lambda *_: None
     )
-    best = progress.history[progress.best_epoch - 1]
-    return {"status": "ok", "loss": best["val_balanced_log_loss"], "metrics": best}
+    return {"status": "ok", "loss": progress.best_loss, "metrics": progress.history[progress.best_epoch - 1]}
 
 
 def _head(recipe: Recipe, params: Training):
@@ -51,6 +62,36 @@ def _network(recipe: Recipe, params: Training):
     stream, validation = (PictureStream(part, size, _rows(params), params.seed) for part in parts)
     learner = finetune.Learner(recipe, params, class_weights(stream.counts, params.balanced), stream.steps)
     return lambda epoch: learner.train_epoch(stream, epoch), lambda: learner.predict(validation.once())
+
+
+def _detector(recipe: Recipe, params: Training) -> dict:
+    """A detector's trial; where it tracks, its best epoch is followed with thresholds of its own."""
+    stream, validation = detection.streams(recipe, params, ("train",), _rows(params), judged=True)
+    learner = detection.Learner(recipe, params, stream.steps, identities=len(stream.identities))
+    by_boxes, best = judged.by_boxes(validation.source, validation.known), {}
+
+    def figures() -> dict[str, float]:
+        found = learner.predict(validation.once())
+        if by_boxes:
+            found = Detections(*found[: len(Detections._fields)])
+            return judged.box_figures(validation.known, found, len(recipe.task.classes))
+        labels = np.array([frame_class(truth) for truth in validation.known], np.int64)
+        return figures_of(labels, found.probabilities, recipe.task.positive_index)
+
+    def on_epoch(progress: Progress, improved: bool) -> None:
+        if improved:
+            best.update(learner.state())
+
+    progress = fit(params, Progress(), lambda epoch: learner.train_epoch(stream, epoch), figures, on_epoch)
+    metrics, loss = progress.history[progress.best_epoch - 1], progress.best_loss
+    if recipe.task.tracks:
+        learner.restore(best)
+        network = learner.network.eval()
+        samples = found_samples(recipe, network, recipe.features.size, "val", tracker=params.tracker)
+        _, tracked = chosen(recipe, params.tracker, samples)
+        metrics |= {f"val_{name}": float(tracked[name]) for name in ("hota", "mota", "idf1")}
+        loss = 1 - quality(tracked)
+    return {"status": "ok", "loss": loss, "metrics": metrics}
 
 
 def _rows(params: Training) -> int:

@@ -30,6 +30,8 @@ def test_the_projects_recipes_are_valid(name):
         ({"task": {"classes": ["a", "b"], "positive": "c"}}, "'c' is not one of classes"),
         ({"training": {"lr": "tuned"}}, "training.lr is `tuned` but tuning.space has no range"),
         ({"tuning": {"space": {"lr": {"low": 1, "high": 0.1}}}}, "low 1.0 must be below high 0.1"),
+        ({"training": {"detector": {"identity_weight": "tuned"}}}, "model light does not use it"),
+        ({"training": {"detector": {"nms": "tuned"}}}, "recipes.r.training.detector.nms = 'tuned'"),
     ],
 )
 def test_refused(change, message):
@@ -63,3 +65,12 @@ def test_labels_that_look_like_numbers_are_text():
 def test_loaded_values_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         parse_recipe("r", GOOD).training.epochs = 3
+
+
+def test_values_found_by_a_search_are_put_where_they_belong_and_checked():
+    training = parse_recipe("r", GOOD).training
+    changed = training.at({"lr": 0.5, "batch_size": 7.6, "detector.backbone_rate": 0.25})
+    assert (changed.lr, changed.batch_size, changed.detector.backbone_rate) == (0.5, 8, 0.25)
+    assert training.at({}) == training and training.detector.backbone_rate != 0.25
+    with pytest.raises(ValueError, match="greater than 0"):
+        training.at({"batch_size": 0.2})

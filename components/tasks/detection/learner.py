@@ -13,9 +13,25 @@ from components.tasks.classification.fit import seed_epoch
 from components.tasks.detection.augment import augmented
 from components.tasks.detection.boxes import Detections
 from components.tasks.detection.model import detector_form, new_network, starting_weights
-from components.tasks.detection.samples import NOBODY, Batch, BoxStream
+from components.tasks.detection.samples import NOBODY, Batch, BoxStream, box_source
 from components.tasks.detection.tracking.fairmot import FairMOT
 from components.tasks.detection.tracking.losses import JointLoss
+
+
+def streams(
+    recipe: Recipe, params: Training, splits: tuple[str, ...], batch: int, judged: bool, rank: int = 0, world: int = 1
+) -> tuple[BoxStream, BoxStream | None]:
+    """(what a rank learns from, `batch` pictures at a time; all of what every rank is judged by, None if it is not).
+
+    That is the validation split or, with `half_val`, the second halves of what is learned from."""
+    halves = judged and params.detector.half_val
+    source = box_source(recipe, *splits, half="first" if halves else None, everybody=params.detector.everybody)
+    size, seed = recipe.features.size, params.seed
+    stream = BoxStream(source, size, batch, seed, rank, world)
+    if not judged:
+        return stream, None
+    held = box_source(recipe, *splits, half="second") if halves else box_source(recipe, "val")
+    return stream, BoxStream(held, size, batch, seed)
 
 
 class Learner:
@@ -35,7 +51,8 @@ class Learner:
         if isinstance(self.network, FairMOT):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(params.seed)
-                self.module["joint"] = JointLoss(self.network.dim, identities, detector.identity_weight)
+                weights = detector.identity_weight, detector.box_weight
+                self.module["joint"] = JointLoss(self.network.dim, identities, *weights)
         self.module.to(self.device)
         body = next(name for name, part in self.network.named_children() if part is self.network.body)
         groups = parameter_groups(

@@ -110,14 +110,14 @@ def combined(detection: torch.Tensor, identity: torch.Tensor, s_det: torch.Tenso
 class JointLoss(nn.Module):
     """The losses of a FairMOT, with what only training needs: the classifier of `identities` identities by embeddings
     of `dim` numbers, and the uncertainties, s_det and s_id, each (1,). `weight`: of the identities' loss beside the
-    detection's; 1 as published.
+    detection's, `box_weight`: of the sizes' within that; factors on the published weights.
 
     Raises UsageError for fewer identities than three.
     """
 
-    def __init__(self, dim: int, identities: int, weight: float = 1.0):
+    def __init__(self, dim: int, identities: int, weight: float = 1.0, box_weight: float = 1.0):
         super().__init__()
-        self.weight = weight
+        self.weight, self.box_weight = weight, box_weight
         if identities < FEWEST:
             raise UsageError(
                 f"tracking: {identities} identities to tell apart, and at least {FEWEST} are needed",
@@ -140,8 +140,6 @@ class JointLoss(nn.Module):
         known = batch.identities >= 0
         logits = self.logits(at(maps.embedding, wanted.centre[:, known]))
         parts["id_loss"] = identity_loss(logits, batch.identities[known], wanted.weights[known], len(batch.pixels))
-        if maps.offset is None:
-            detection = parts["hm_loss"] + BOX_LOSS * parts["wh_loss"]
-        else:
-            detection = parts["hm_loss"] + SIZE_LOSS * parts["wh_loss"] + parts["offset_loss"]
+        sizes = self.box_weight * (BOX_LOSS if maps.offset is None else SIZE_LOSS) * parts["wh_loss"]
+        detection = parts["hm_loss"] + sizes + parts.get("offset_loss", 0.0)
         return parts | {"loss": combined(detection, self.weight * parts["id_loss"], self.s_det, self.s_id).squeeze()}
