@@ -1,6 +1,6 @@
 """FairMOT: on generated cameras never trained on, on real people, and how fast footage goes through.
 
-`python -m bench tracking [--keep DIR] [generated] [campus] [speed]` runs these parts, all without a name:
+`python -m bench tracking [--keep DIR] [generated] [campus] [speed] [memory]` runs these parts, all without a name:
 
     generated  `sightline run tracking` in a clone of its own: HOTA, MOTA and IDF1 on held-out cameras and places
     campus     TUD-Campus (SIGHTLINE_MIRROR): the same recipe trained on the first half of the sequence's frames alone,
@@ -8,8 +8,9 @@
                tracker on the same frames. Both halves show the same street, and partly the same people.
     speed      `sightline predict` on a generated clip: frames a second through decode, network, tracker, drawing and
                H.264 together, beside the same graph alone in ONNX Runtime on the same frames and cores
+    memory     what the process takes while `sightline predict` goes through one video of 100,000 small frames
 
-`speed` needs the champion that `generated` leaves. Take a quiet machine.
+`speed` and `memory` need the champion that `generated` leaves. Take a quiet machine.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -29,11 +31,14 @@ import torch
 import yaml
 
 from components.core import media
-from components.core.bundle import GRAPH, read_bundle, read_pointer
+from components.core.bundle import GRAPH, Pointer, read_bundle, read_pointer, write_manifest, write_pointer
 from components.core.recipe import Tracker
+from components.core.show import video_file
 from components.core.torchvision_compat import nms
 from components.scenes.generate import generate
 from components.scenes.spec import SceneSpec
+from components.tasks.detection.export import export_onnx
+from components.tasks.detection.model import TrainedDetector, load_detector, new_network
 from components.tasks.detection.samples import Boxes
 from components.tasks.detection.tracking.follow import measurable
 from components.tasks.detection.tracking.metrics import tracking_metrics
@@ -55,6 +60,7 @@ DETECTOR = {"stride": 8, "backbone_rate": 0.3, "batch_norm": "frozen"}
 AUGMENT = {"rotate": 3, "translate": 0.2, "scale": 0.5, "flip": True, "colour": 0.4, "noise": 0.02, "erase": 0.2}
 YOLOX, PERSON, SIDE, YOLOX_NMS = "yolox_nano.onnx", 0, 416, 0.45
 CLASSES = ("nothing", "person")
+SMALL, LONG = (96, 128), 100_000  # height and width of the frames of long footage, and how many
 
 
 def prepare(root: Path, changes: dict) -> None:
@@ -213,6 +219,51 @@ def speed(folder: Path) -> None:
     print(f"sightline predict          {frames / whole:8.1f} frames/s, {raw / whole:.2f} of the graph alone")
 
 
+def memory(folder: Path) -> None:
+    """One long video through `sightline predict`, by the champion's network for smaller pictures."""
+    root = folder / "generated"
+    trained = load_detector(root / "data" / "tracking" / "model")
+    form = trained.meta["detector"] | {"size": list(SMALL)}
+    network = new_network(form, "none", 0)
+    network.load_state_dict(trained.network.state_dict())
+    small = TrainedDetector(trained.folder, network.eval(), trained.meta | {"detector": form})
+    deployed = root / ".sightline" / "deployed" / "tracking"
+    bundle = read_bundle(deployed / read_pointer(deployed).folder)
+    place = folder / "small" / ".sightline" / "deployed" / "tracking"
+    (place / "v1").mkdir(parents=True, exist_ok=True)
+    export_onnx(small, place / "v1" / GRAPH)
+    made = replace(bundle, height=SMALL[0], width=SMALL[1], fps=None)
+    write_pointer(place, Pointer(1, "v1", write_manifest(place / "v1", made).digest))
+    scene = generate(SceneSpec(99, 0, 0, 1, 60.0), folder / "footage")
+    clip, long = next((scene / "videos" / "test").iterdir()), folder / "long.mp4"
+    pictures = [media.resize(frame.rgb, *SMALL) for frame in _frames(clip, bundle.fps)]
+    if not long.is_file():
+        with video_file(long, Fraction(1, 10), "ultrafast") as show:
+            for at in range(LONG):
+                show(pictures[at % len(pictures)], at)
+    code = (
+        "import psutil, sys, threading, time; from pathlib import Path\n"
+        "from components.core import paths\nfrom components.core.bundle import read_pointer\n"
+        "from components.serving.batch import loaded, score\n"
+        "deployed = paths.state('deployed', 'tracking')\n"
+        "model, passes = loaded(deployed, read_pointer(deployed))\n"
+        "seen, me, over = [], psutil.Process(), threading.Event()\n"
+        "def look():\n"
+        "    while not over.wait(1):\n        seen.append(me.memory_info().rss / 2**20)\n"
+        "watch = threading.Thread(target=look); watch.start()\n"
+        "began = time.perf_counter()\ndone = score(model, [Path(sys.argv[1])], Path(sys.argv[2]), passes)\n"
+        "over.set(); watch.join()\n"
+        "sizes = [seen[len(seen) * at // 100] for at in (5, 25, 50, 75, 99)]\n"
+        "print(done['frames'], time.perf_counter() - began, *sizes)\n"
+    )
+    environment = os.environ | {"SIGHTLINE_WORKSPACE": str(folder / "small"), "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", code, str(long), str(folder / "long-scores")]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, cwd=root)
+    frames, seconds, *sizes = (float(one) for one in done.stdout.split())
+    print(f"{frames:.0f} frames of {SMALL[0]}x{SMALL[1]} in {seconds:.0f} s, {frames / seconds:.0f} frames/s")
+    print("memory after 5, 25, 50, 75 and 99 % of them: " + ", ".join(f"{size:.0f}" for size in sizes) + " MiB")
+
+
 def _frames(clip: Path, fps: str | None):
     return media.read_frames(clip, media.TimeSampler(Fraction(fps) if fps else None))
 
@@ -223,7 +274,7 @@ def _timed(act) -> float:
     return time.perf_counter() - began
 
 
-PARTS = {"generated": generated, "campus": campus, "speed": speed}
+PARTS = {"generated": generated, "campus": campus, "speed": speed, "memory": memory}
 
 
 def main() -> None:

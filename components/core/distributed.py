@@ -6,12 +6,15 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import IO
 
 from components.core.errors import SightlineError, TransientError
 
 PR_SET_PDEATHSIG = 1
+COOLDOWN_S = (1, 10)  # after which a lost worker's host is tried again, from time to time later
+RESETS = 100  # losses and returns after which an elastic training is given up
 ENDED = re.compile(r"^Exit code: (-?\d+)", re.MULTILINE)  # what horovodrun says of a worker that failed
 
 
@@ -25,8 +28,11 @@ def _tied_to_parent() -> None:
     die_with_parent(signal.SIGTERM)
 
 
-def launch(workers: int, module: str, arguments: list[str]) -> None:
+def launch(workers: int, module: str, arguments: list[str], least: int | None = None) -> None:
     """Runs `python -m module arguments` as `workers` Horovod processes on this machine and waits for them.
+
+    `least`: elastic: so many are enough to go on when others are lost, which are started again after a while; the
+    module's code is one that `horovod.elastic.run` runs.
 
     A subprocess, because `horovod.run` needs the main thread's signals, which a flow's task does not have. Output
     is passed through. Raises SightlineError with the exit code where a worker failed, TransientError where one was
@@ -35,18 +41,34 @@ def launch(workers: int, module: str, arguments: list[str]) -> None:
     horovodrun = Path(sys.executable).with_name("horovodrun")
     if not horovodrun.exists():
         raise SightlineError(f"{horovodrun}: not there", "run `make setup`: Horovod is not installed")
-    command = [sys.executable, str(horovodrun), "-np", str(workers), "--gloo", "--disable-cache"]
-    command += [sys.executable, "-m", module, *arguments]
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = os.environ | {"OMP_NUM_THREADS": threads, "HOROVOD_LOG_LEVEL": "error"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, preexec_fn=_tied_to_parent) as process:
-        said = _passed_on(process.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(horovodrun), "-np", str(workers), "--gloo", "--disable-cache"]
+        command += [] if least is None else _elastic(workers, least, Path(folder))
+        command += [sys.executable, "-m", module, *arguments]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, preexec_fn=_tied_to_parent) as process:
+            said = _passed_on(process.stderr)
     if process.returncode:
         code = int((ENDED.findall(said) or [process.returncode])[-1])  # horovodrun's own is 1 for all of them
         raise (TransientError if code < 0 or code > 128 else SightlineError)(
             f"{module}: Horovod's workers ended with exit code {code}",
             "the worker's own message stands above; run the stage again: it resumes at the last checkpoint",
         )
+
+
+def _elastic(workers: int, least: int, folder: Path) -> list[str]:
+    """horovodrun's arguments for workers that may be lost and come back.
+
+    Where a worker fails Horovod gives up its whole host for a while: this machine goes by two names, so that one is
+    left.
+    """
+    script = folder / "hosts"
+    script.write_text(f"#!/bin/sh\necho localhost:{(workers + 1) // 2}\necho 127.0.0.1:{workers // 2}\n")
+    script.chmod(0o755)
+    cooldown = [str(seconds) for seconds in COOLDOWN_S]
+    found = ["--host-discovery-script", str(script), "--blacklist-cooldown-range", *cooldown]
+    return ["--min-np", str(least), "--max-np", str(workers), "--reset-limit", str(RESETS), *found]
 
 
 def _passed_on(stream: IO[bytes]) -> str:

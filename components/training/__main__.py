@@ -40,7 +40,7 @@ def main(recipe: Recipe) -> None:
             source = source(recipe, "train")
             stream.Share(source, params.batch_size, params.seed, world=params.workers)  # refuses more than it can serve
             arguments = ["--recipe", recipe.name, "--work", str(work)]
-            distributed.launch(params.workers, "components.training.worker", arguments)
+            distributed.launch(params.workers, "components.training.worker", arguments, params.min_workers)
     out = paths.data(recipe.name, "model")
     with atomic_directory(out) as folder:
         shutil.copytree(work / "model", folder, dirs_exist_ok=True)

@@ -4,11 +4,14 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import horovod.torch as hvd
 import torch
+from horovod.common.elastic import ObjectState
+from horovod.torch import elastic
 
 from components.core import paths
 from components.core.distributed import die_with_parent
@@ -21,8 +24,10 @@ from components.training.learners import LEARNERS, HeadLearner
 from components.training.outcome import Outcome, leave, needs_validation
 
 
-def train(recipe: Recipe, params: Training, work: Path) -> None:
+def train(recipe: Recipe, params: Training, work: Path, on_saved: Callable[[], None] = lambda: None) -> None:
     """Trains on all ranks, as often as there are rounds; rank 0 leaves model files in `work`/model.
+
+    `on_saved` is called on all ranks after every checkpoint.
 
     A round whose boxes agree less with those of the validation split than the boxes of the round before do is not kept,
     and none follows it: it would learn from the same again.
@@ -32,7 +37,7 @@ def train(recipe: Recipe, params: Training, work: Path) -> None:
     for number in range(1 + rounds(recipe, params)):
         folder = work / f"round-{number}" if number else work
         if needs_validation(recipe, params):
-            newer = run(recipe, params, ("train",), True, folder / "checkpoint.safetensors", judged)
+            newer = run(recipe, params, ("train",), True, folder / "checkpoint.safetensors", judged, on_saved)
             agreements.append(newer.agreement)
             if judged and judged.agreement is not None and newer.agreement < judged.agreement:
                 _say(
@@ -46,7 +51,7 @@ def train(recipe: Recipe, params: Training, work: Path) -> None:
             continue
         epochs = judged.progress.best_epoch if judged else params.epochs
         changed = params.model_copy(update={"epochs": epochs})
-        final = run(recipe, changed, ("train", "val"), False, folder / "refit.safetensors", final)
+        final = run(recipe, changed, ("train", "val"), False, folder / "refit.safetensors", final, on_saved)
     if hvd.rank() == 0:
         leave(recipe, params, work, judged or final, final, agreements)
     hvd.barrier()
@@ -64,6 +69,7 @@ def run(
     judged: bool,
     file: Path,
     before: Outcome | None = None,
+    on_saved: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Trains on these splits, from `file`'s checkpoint on if there is one; judged by the validation split or not.
 
@@ -87,11 +93,14 @@ def run(
         def on_epoch(progress: Progress, improved: bool) -> None:
             nonlocal best
             progress.history[-1] |= {name: _mean(value) for name, value in learner.parts().items()}
+            if params.min_workers:
+                progress.history[-1]["workers"] = hvd.size()
             if improved:
                 best = learner.state()
             if hvd.rank() == 0:
                 checkpoint.save(file, learner.module, best, learner.optimizer, progress)
                 ticker.update(progress.epoch)
+            on_saved()
 
         fit(params, progress, learner.train, learner.figures if judged else None, on_epoch, agree=_mean)
     learner.restore(best)
@@ -118,7 +127,13 @@ def main() -> None:
     params = Training.model_validate(json.loads((arguments.work / "params.json").read_text()))
     hvd.init()
     try:
-        train(load_recipe(arguments.recipe), params, arguments.work)
+        recipe = load_recipe(arguments.recipe)
+        if params.min_workers:
+            elastic.run(lambda state: train(recipe, params, arguments.work, state.commit))(
+                ObjectState(hvd.broadcast_object, hvd.rank)
+            )
+        else:
+            train(recipe, params, arguments.work)
     finally:
         hvd.shutdown()
 

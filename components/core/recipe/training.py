@@ -164,6 +164,9 @@ class Tracker(Section):
 class Training(Section):
     """The head and how it is trained. A number that reads `tuned` is taken from the tuning stage.
 
+    `workers`: of Horovod. `min_workers`: elastic: so many are enough to go on from the last epoch when others are lost,
+    which come back when they can; null: all are needed, and what is trained does not depend on who was lost.
+
     `penalty` and `l1_ratio` are the elastic net's, as in Spark ML's regParam and elasticNetParam. `batch_size` is per
     worker. `balanced`: every class has the same share of the loss. `window_s`: how far before and after a frame the
     temporal head looks. `patience`: epochs without a better validation loss after which training stops (null: all
@@ -174,6 +177,7 @@ class Training(Section):
 
     head: Literal["logistic", "mlp", "temporal", "mllib", "finetune", "detector"] = "temporal"
     workers: PositiveInt = 2
+    min_workers: PositiveInt | None = None
     epochs: PositiveInt = 40
     patience: PositiveInt | None = 8
     batch_size: PositiveInt | Tuned = 64
@@ -191,6 +195,12 @@ class Training(Section):
     detector: Detector = Detector()
     tracker: Tracker = Tracker()
     augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _fewest_workers_are_no_more_than_all(self):
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(f"min_workers {self.min_workers} is above workers {self.workers}: lower it")
+        return self
 
     @model_validator(mode="after")
     def _mllib_takes_numbers(self):
