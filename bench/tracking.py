@@ -87,8 +87,9 @@ def run(root: Path, *command: str) -> float:
 
 
 def measured(root: Path) -> dict:
-    """The evaluation's figures."""
-    return json.loads((root / "data" / "tracking" / "evaluation" / "metrics.json").read_text())
+    """The evaluation's figures, those of boxes by trackeval's names."""
+    found = json.loads((root / "data" / "tracking" / "evaluation" / "metrics.json").read_text())
+    return found | {"misses": found["missed_boxes"], "false_positives": found["false_positive_boxes"]}
 
 
 def row(name: str, figures: dict) -> str:

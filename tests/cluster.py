@@ -40,7 +40,7 @@ class Cluster:
 
     def state(self) -> dict:
         """What the master says of itself: `workers`, `activeapps` and so on."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._page}/json/", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._page}/json/", timeout=30) as answer:
             return json.load(answer)
 
     def wait(self, condition, seconds: float = 60) -> None:

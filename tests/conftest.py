@@ -1,5 +1,6 @@
 """Fixtures that several packages share: small workspaces with tables made from a seed."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,8 +19,14 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 if not hasattr(sys.modules["__main__"], "__file__"):
     sys.modules["__main__"].__file__ = str(Path(__file__).with_name("__init__.py"))
 
-# Examples may take long where the machine is busy: what a property test is about is never its time.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Examples may take long where the machine is busy: what a property test is about is never its time. The same ones each
+# time, so that a change is never refused for what it did not do; SIGHTLINE_EXAMPLES=new looks for others.
+settings.register_profile(
+    "busy",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("SIGHTLINE_EXAMPLES") != "new",
+)
 settings.load_profile("busy")
 
 

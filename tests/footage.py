@@ -108,7 +108,7 @@ def start_stage(root: Path, stage: str, **environment: str) -> subprocess.Popen:
 def run_stage(root: Path, stage: str, **environment: str) -> tuple[int, str]:
     """(exit code, what it printed on stderr)."""
     process = start_stage(root, stage, **environment)
-    _, printed = process.communicate(timeout=180)
+    _, printed = process.communicate(timeout=900)
     return process.returncode, printed
 
 

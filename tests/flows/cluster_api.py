@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -50,8 +50,10 @@ class Cluster:
     def delete(self, name: str) -> None:
         with self.guard:
             entry = self.jobs.pop(name)
-        if entry["process"] and entry["process"].poll() is None:
-            os.killpg(entry["process"].pid, 9)
+        if entry["process"]:
+            with suppress(ProcessLookupError):
+                os.killpg(entry["process"].pid, 9)
+            entry["process"].wait()
 
     def pod(self, name: str) -> dict:
         entry = self.jobs[name]

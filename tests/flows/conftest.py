@@ -30,6 +30,9 @@ def root(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return folder
 
 
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+
+
 class Server:
     """A Prefect server that a test asks about runs."""
 
@@ -49,7 +52,13 @@ class Server:
 
     def task_states(self, flow_run: str) -> dict[str, str]:
         """Task run name -> state name of a flow run."""
-        runs = self.find("task_runs", task_runs={"flow_run_id": {"any_": [flow_run]}})
+        deadline = time.monotonic() + 60
+        while True:  # the server writes them down a moment after it has heard of them
+            runs = self.find("task_runs", task_runs={"flow_run_id": {"any_": [flow_run]}})
+            ended = [(run["state"] or {}).get("type") in ENDED for run in runs]
+            if (runs and all(ended)) or time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
         return {run["name"].partition("@")[0]: run["state"]["name"] for run in runs}
 
     def logs(self, flow_run: str) -> str:
@@ -69,7 +78,7 @@ def server(tmp_path_factory: pytest.TempPathFactory):
     with open(log, "w") as output:
         process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not answers(f"{url}/api/health"):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)

@@ -84,7 +84,7 @@ def test_a_stage_that_takes_too_long_is_ended(root, nodes):
     began = time.monotonic()
     with pytest.raises(StageFailed, match="not done after 2 s"):
         run_stage(nodes["ingest"], log=ignore, timeout_s=2)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
     assert_gone(root, "ingest")
 
 
@@ -110,12 +110,18 @@ def test_a_missing_input_is_said_by_dvc(root, nodes):
 def test_waits_for_another_process_of_dvc(root, nodes):
     """A plain `dvc repro` in another terminal must delay the run, not fail it."""
     run_stage(nodes["ingest"], log=ignore)
-    toy.plan(root, frames=["sleep 4"])
+    toy.plan(root, frames=["until heard"])
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", "frames@toy"]
     other = subprocess.Popen(command, cwd=root, env=toy.environment(root), stdout=subprocess.DEVNULL)
     wait_for(lambda: toy.attempts(root, "frames"))
     lines = []
-    result = run_stage(nodes["frames"], log=lines.append)
+
+    def log(line: str) -> None:
+        lines.append(line)
+        if "waiting for another DVC process" in line:
+            (root / "heard").touch()
+
+    result = run_stage(nodes["frames"], log=log)
     assert other.wait() == 0
     assert result.status == "cached" and len(toy.attempts(root, "frames")) == 1
     assert any("waiting for another DVC process" in line for line in lines)
@@ -130,7 +136,7 @@ def test_a_lock_of_a_dead_run_whose_number_lives_on_is_released(root, nodes):
         (root / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"write": {path: held}, "read": {path: [held]}}))
         began = time.monotonic()
         assert run_stage(nodes["frames"], log=ignore).status == "ran"
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 50
         assert bystander.poll() is None
     finally:
         bystander.kill()
@@ -183,7 +189,7 @@ def in_background(node, stages=None):
     thread.start()
 
     def wait():
-        thread.join(60)
+        thread.join(300)
         assert not thread.is_alive()
         return raised[0]
 

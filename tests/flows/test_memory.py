@@ -57,8 +57,8 @@ def test_who_does_not_fit_waits_and_is_told_for_whom():
 
 def test_it_goes_on_when_a_share_is_given_back():
     first = held(6)
-    threading.Timer(0.6, first.close).start()
     began = time.monotonic()
+    threading.Timer(0.6, first.close).start()
     with share("late", 6, time.sleep, print):
         assert time.monotonic() - began >= 0.5
 

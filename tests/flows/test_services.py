@@ -57,7 +57,10 @@ def test_up_a_tick_of_the_clock_what_arrives_what_is_asked_for_status_and_down(r
 
         again = toy.sightline(root, "up", *ports, **env)
         assert again.returncode == 0, again.stderr
-        assert states(root) == before, "what runs is left alone"
+        deadline = time.monotonic() + 60
+        while (now := states(root)) != before and time.monotonic() < deadline:  # busy, a service may answer late
+            time.sleep(1)
+        assert now == before, "what runs is left alone"
 
         reply = toy.sightline(root, "run", toy.RECIPE, "--json")
         assert reply.returncode == 0, reply.stderr
@@ -86,14 +89,14 @@ def a_version(url: str) -> str:
 
 
 def an_ended_run(server: Server, deployment: str) -> dict:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         with contextlib.suppress(TimeoutError):  # a server on a busy machine may be slow to answer; the deadline holds
             if runs := ended_runs(server, deployment):
                 return runs[0]
         time.sleep(0.5)
     with urllib.request.urlopen(f"{server.api}/deployments/filter", b"{}") as reply:
-        raise AssertionError(f"no run of {deployment} ended in 180 s: {json.load(reply)}")
+        raise AssertionError(f"no run of {deployment} ended in 600 s: {json.load(reply)}")
 
 
 def ended_runs(server: Server, deployment: str) -> list[dict]:

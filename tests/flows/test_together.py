@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import urllib.request
@@ -39,7 +40,7 @@ def cancel(server, flow_run: str) -> None:
         assert json.load(reply)["status"] == "ACCEPT"
 
 
-def wait_for_state(server, flow_run: str, name: str, seconds: float = 30) -> dict:
+def wait_for_state(server, flow_run: str, name: str, seconds: float = 120) -> dict:
     deadline = time.monotonic() + seconds
     while True:
         (told,) = server.find("flow_runs", flow_runs={"id": {"any_": [flow_run]}})
@@ -50,7 +51,7 @@ def wait_for_state(server, flow_run: str, name: str, seconds: float = 30) -> dic
 
 
 def test_all_recipes_run_at_the_same_time_and_none_fails_of_a_lock(three, server):
-    toy.plan(three, **{f"{recipe}-{stage}": ["sleep 15"] for recipe in RECIPES for stage in ("frames", "other")})
+    toy.plan(three, **{f"{recipe}-{stage}": ["meet 6"] for recipe in RECIPES for stage in ("frames", "other")})
     reply = toy.sightline(three, "run", "--all", "--json", PREFECT_API_URL=server.api, SIGHTLINE_MEMORY_GB="100")
     assert reply.returncode == 0, reply.stdout + reply.stderr
     bodies = json.loads(reply.stdout)
@@ -98,11 +99,19 @@ def test_a_wrong_request_is_said_before_anything_runs(three, arguments, problem)
 
 
 def test_the_second_run_of_a_recipe_waits_for_the_first_and_says_so(root, server):
-    toy.plan(root, frames=["sleep 5"])
+    toy.plan(root, frames=["until heard"])
     first = toy.popen(root, "run", toy.RECIPE, PREFECT_API_URL=server.api)
     first_attempt(root, "frames", first)
-    second = toy.sightline(root, "run", toy.RECIPE, "--json", PREFECT_API_URL=server.api)
-    output, _ = first.communicate(timeout=60)
+    command = [sys.executable, "-m", "flows.cli", "run", toy.RECIPE, "--json"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=root, env=toy.environment(root, PREFECT_API_URL=server.api), **pipes) as process:
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "works on toy already" in line:
+                (root / "heard").touch()
+        second = subprocess.CompletedProcess(command, process.wait(), process.stdout.read(), "".join(said))
+    output, _ = first.communicate(timeout=300)
     assert first.returncode == 0, output
     assert second.returncode == 0, second.stderr
     assert f"(process {first.pid}), which works on toy already" in second.stderr
@@ -115,7 +124,7 @@ def test_a_run_that_is_cancelled_ends_its_stage_and_can_be_taken_up_again(root, 
     stage = first_attempt(root, "frames", process)
     flow_run = toy.attempts(root, "frames")[0].split()[1]
     cancel(server, flow_run)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 1 and "cancelled" in output, output
     assert not psutil.pid_exists(stage) or psutil.Process(stage).status() == psutil.STATUS_ZOMBIE
     wait_for_state(server, flow_run, "Cancelled")
@@ -131,13 +140,13 @@ def test_cancelling_one_of_several_runs_leaves_the_others(three, server):
     first_attempt(three, "toy-frames", process)
     first_attempt(three, "second-frames", process)
     cancel(server, toy.attempts(three, "toy-frames")[0].split()[1])
-    output, _ = process.communicate(timeout=90)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     assert toy.attempts(three, "second-join") and not toy.attempts(three, "toy-join"), output
 
 
-def test_several_stages_at_once_take_as_long_as_the_longest(root, server):
-    """Six independent stages that sleep: the run takes the longest's time and what a run costs anyway."""
+def test_several_stages_run_at_once(root, server):
+    """Six independent stages, each of which waits for the other five."""
     wide = root / "wide"
     shutil.copytree(root, wide, ignore=shutil.ignore_patterns("wide"))
     stages = {
@@ -147,15 +156,12 @@ def test_several_stages_at_once_take_as_long_as_the_longest(root, server):
         }} for number in range(6)
     }  # fmt: skip
     (wide / "dvc.yaml").write_text(yaml.safe_dump({"vars": ["params.yaml"], "stages": stages}))
-    took = {}
-    for seconds in (0, 15):
-        toy.plan(wide, **{name: [f"sleep {seconds}"] for name in stages})
-        began = time.monotonic()
-        env = {"PREFECT_API_URL": server.api, "SIGHTLINE_MEMORY_GB": "100"}
-        reply = toy.sightline(wide, "run", toy.RECIPE, "--force", **env)
-        took[seconds] = time.monotonic() - began
-        assert reply.returncode == 0, reply.stderr
-    assert took[15] - took[0] <= 1.1 * 15, took
+    toy.plan(wide, **{name: ["meet 6"] for name in stages})
+    env = {"PREFECT_API_URL": server.api, "SIGHTLINE_MEMORY_GB": "100"}
+    reply = toy.sightline(wide, "run", toy.RECIPE, "--force", **env)
+    assert reply.returncode == 0, reply.stderr
+    spans = [toy.span(wide, name) for name in stages]
+    assert max(began for began, _ in spans) < min(ended for _, ended in spans), "all six at the same time"
 
 
 @pytest.mark.slow
@@ -177,3 +183,6 @@ def test_a_run_whose_process_was_killed_is_seen_as_crashed(root, server):
     toy.plan(root, frames=[])
     reply = toy.sightline(root, "run", toy.RECIPE, "--json", PREFECT_API_URL=server.api)
     assert reply.returncode == 0 and toy.statuses(reply)["join"] == "Ran", reply.stderr
+    # The server is that of other tests too, whose runs must not be taken for dead so soon.
+    code = "from flows import automations as a; a.register([a.silent_runs_crashed()])"
+    toy.shell(root, sys.executable, "-c", code, PREFECT_API_URL=server.api)

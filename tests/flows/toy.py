@@ -1,7 +1,9 @@
 """A small real workspace: git, DVC, and stages that do as a plan file says."""
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -17,7 +19,8 @@ from tests.workspaces import params
 PROJECT = Path(__file__).resolve().parents[2]
 RECIPE = "toy"
 
-# A stage: `stage.py NAME OUTPUT INPUT...`. plan/NAME holds one line per attempt: `sleep S`, `exit CODE`, `count`.
+# A stage: `stage.py NAME OUTPUT INPUT...`. plan/NAME holds one line per attempt: `sleep S`, `exit CODE`, `count`,
+# `meet N` (stages), `until FILE`.
 STAGE = """
 import hashlib, os, pathlib, sys, time
 
@@ -34,6 +37,14 @@ print(f"{name} looks at {len(inputs)} inputs", flush=True)
 what, _, value = (steps[number] if number < len(steps) else "").partition(" ")
 if what == "sleep":
     time.sleep(float(value))
+if what in ("meet", "until"):  # until so many stages are here at once; until this file is there
+    pathlib.Path("meeting").mkdir(exist_ok=True)
+    pathlib.Path("meeting", name).touch()
+    given_up = time.time() + 200
+    while (len(os.listdir("meeting")) < int(value)) if what == "meet" else not os.path.exists(value):
+        if time.time() > given_up:
+            sys.exit("waited in vain")
+        time.sleep(0.05)
 if what == "count":
     print(f"{name}: 3/4 shards (1.5 shards/s, 1 s left)", file=sys.stderr, flush=True)
     time.sleep(2)
@@ -64,7 +75,7 @@ def make(root: Path) -> Path:
     (root / "params.yaml").write_text(yaml.safe_dump(params()))
     (root / "stage.py").write_text(STAGE)
     (root / "source.txt").write_text("footage\n")
-    (root / ".gitignore").write_text("/data\n/.sightline\n/plan\n/attempts\n/spans\n")
+    (root / ".gitignore").write_text("/data\n/.sightline\n/plan\n/attempts\n/spans\n/meeting\n/heard\n")
     shell(root, "git", "init", "-q")
     dvc(root, "init", "-q")
     shutil.copy(PROJECT / ".dvc" / "config", root / ".dvc" / "config")
@@ -117,7 +128,7 @@ def dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess:
 def sightline(root: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess:
     """Runs the real command; the caller looks at the exit code."""
     command = [sys.executable, "-m", "flows.cli", *arguments]
-    return subprocess.run(command, cwd=root, env=environment(root, **env), capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=root, env=environment(root, **env), capture_output=True, text=True, timeout=600)
 
 
 def popen(root: Path, *arguments: str, **env: str) -> subprocess.Popen:
@@ -141,12 +152,12 @@ def stopped(root: Path, node, run) -> BaseException | None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not attempts(root, node.stage):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     stages.stop()
-    thread.join(60)
+    thread.join(300)
     assert not thread.is_alive()
     return raised[0] if raised else None
 
@@ -169,10 +180,12 @@ def lock(root: Path) -> dict:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nothing listens on, and not one of those that the system hands out by itself."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def statuses(reply: subprocess.CompletedProcess) -> dict[str, str]:

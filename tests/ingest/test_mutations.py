@@ -84,7 +84,7 @@ def test_every_file_is_usable_or_has_a_reason(ingested):
     assert status["cut", "quarantined"] > 200 and status["name", "quarantined"] > 20
     assert status["lie", "quarantined"] > 30 and status["flip", "quarantined"] > 20
     assert status["flip", "ok"] > 5  # a flipped bit may well leave a sound picture
-    assert seconds < 120  # about 20 alone on the machine
+    assert seconds < 600  # about 20 alone on the machine
 
 
 def test_sound_files_are_not_disturbed(ingested):

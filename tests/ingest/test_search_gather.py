@@ -217,11 +217,11 @@ def test_faults_that_pass_are_borne(root, engine, started):
         "/json?snow cat": [500, b"<html>busy</html>"], "/pictures/0.jpg": [503, "reset"], "/pictures/1.jpg": ["silent"],
         "/pictures/2.jpg": ["cut"], "/pictures/3.jpg": [(429, {"Retry-After": "1"})],
     }  # fmt: skip
-    source = locate(recipe(engine, retries=2, timeout_s=0.5))
+    source = locate(recipe(engine, retries=2, timeout_s=2))
     # An answer that is no JSON is not tried again at once, but by the next run.
     assert taken(source) == [("10.jpg", "other")]
     assert source.refused[0][0] == "search://json/snow%20cat?page=1" and "no JSON" in source.refused[0][1]
-    source = locate(recipe(engine, retries=2, timeout_s=0.5))
+    source = locate(recipe(engine, retries=2, timeout_s=2))
     assert taken(source) == [
         (f"{n}.jpg", label) for n, label in [(0, "cat"), (1, "cat"), (10, "other"), (2, "cat"), (3, "cat")]
     ]

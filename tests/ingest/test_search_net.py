@@ -18,7 +18,8 @@ from components.ingest.sources.copies import Refused
 from tests.footage import REPOSITORY
 from tests.ingest.engines import serve_engine
 
-QUICK = Manners(rate=1000, timeout_s=0.3, retries=2)
+QUICK = Manners(rate=1000, timeout_s=10, retries=2)
+IMPATIENT = Manners(rate=1000, timeout_s=1, retries=2)  # where an answer never comes: it is waited for in full
 
 ASKER = """
 import sys
@@ -57,12 +58,12 @@ def test_the_rate_holds_over_processes_by_the_servers_clock(engine):
 
 
 def test_another_host_is_not_waited_for(engine):
-    slow = Manners(rate=0.1, timeout_s=1, retries=0)
+    slow = Manners(rate=0.1, timeout_s=5, retries=0)
     with serve_engine() as other:
         other.files["/a"] = b"b"
         start = time.monotonic()
         assert get(f"{engine.url}/a", 10, slow).content + get(f"{other.url}/a", 10, slow).content == b"ab"
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 9, "waiting would be 10"
 
 
 @pytest.mark.parametrize("fault", [500, 503, 429, 408, "reset", "cut", "silent", "drip"])
@@ -70,10 +71,11 @@ def test_what_may_pass_is_tried_again(engine, fault, monkeypatch):
     monkeypatch.setattr(net, "LONGEST", 1)
     engine.files["/a"] = b"ab"
     engine.faults["/a"] = [fault, fault]
-    assert get(f"{engine.url}/a", 1000, QUICK).content == b"ab"
+    manners = IMPATIENT if fault in ("silent", "drip") else QUICK
+    assert get(f"{engine.url}/a", 1000, manners).content == b"ab"
     engine.faults["/a"] = (fault,)
     with pytest.raises(NotNow) as failed:
-        get(f"{engine.url}/a", 1000, QUICK)
+        get(f"{engine.url}/a", 1000, manners)
     assert engine.paths() == ["/a"] * 6 and str(failed.value) and " at 0x" not in str(failed.value)
 
 
@@ -89,7 +91,7 @@ def test_retry_after_holds_for_all_who_ask_that_host(engine):
     engine.files["/b"] = b"b"
     engine.faults["/a"] = [(503, {"Retry-After": "1"})]
     with pytest.raises(NotNow):
-        get(f"{engine.url}/a", 10, Manners(1000, 1, 0))
+        get(f"{engine.url}/a", 10, Manners(1000, 10, 0))
     assert get(f"{engine.url}/b", 10, QUICK).content == b"b"
     assert engine.asked[1][0] - engine.asked[0][0] > 0.95
 

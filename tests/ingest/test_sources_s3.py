@@ -1,7 +1,6 @@
 """S3, against a real server (moto's) in a process of its own: listed, fetched, changed, gone, refused."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 from components.core import paths
 from components.core.errors import SightlineError
 from components.ingest.sources import locate, objects
+from tests.flows.toy import free_port
 
 BUCKET = "footage"
 
@@ -21,9 +21,7 @@ BUCKET = "footage"
 @pytest.fixture(scope="module")
 def endpoint():
     """The address of an S3 server that lives as long as this module's tests."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

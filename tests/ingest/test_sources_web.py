@@ -255,7 +255,7 @@ def test_a_killed_process_leaves_no_half_file(root, named, server):
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stderr=subprocess.DEVNULL)
     folder = root / ".sightline" / "fetched" / prefix(server) / "set"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while len(list(folder.glob("[0-9]*.mp4"))) < 3 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.001)
     process.kill()

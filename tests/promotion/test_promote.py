@@ -181,7 +181,7 @@ def children(order: dict) -> list:
     environment.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it to the store used last
     done = subprocess.run(
         [sys.executable, "-m", "tests.promotion.killed", json.dumps(order)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     lines = [line for line in done.stdout.splitlines() if line.startswith("OUTCOME ")]
     assert lines, done.stdout + done.stderr

@@ -52,7 +52,7 @@ def test_a_run_killed_in_the_middle_is_finished_by_the_next(made, tmp_path):
     """SIGKILL once a clip is there: nothing half-written has its name, the next run ends with the same bytes."""
     target = tmp_path / "x"
     process = subprocess.Popen([*COMMAND, "--workers", "2", str(target)], cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not videos(target) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)

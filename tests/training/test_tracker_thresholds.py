@@ -57,7 +57,7 @@ def asked(monkeypatch):
     return ask
 
 
-@pytest.mark.parametrize("score, noise", [(0.45, 0.35), (0.25, 0.15), (0.9, 0.55)])
+@pytest.mark.parametrize("score, noise", [(0.45, 0.33), (0.27, 0.17), (0.9, 0.57)])
 def test_thresholds_lie_between_what_is_there_and_what_is_not(asked, score, noise):
     chosen = asked(Tracker(lost_frames=12), samples(score, noise))
     assert noise < chosen["new_score"] <= score and chosen["high_score"] <= score

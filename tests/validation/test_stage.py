@@ -35,7 +35,7 @@ def workspace(tmp_path, recipe, tables):
 def stage(workspace):
     environment = os.environ | {"SIGHTLINE_WORKSPACE": str(workspace), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "components.validation", "--recipe", "made"]
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_good_data(workspace, tables):

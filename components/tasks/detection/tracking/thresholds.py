@@ -1,31 +1,35 @@
-"""The thresholds of a tracker, chosen by how it does on footage whose tracks are known. Pure."""
+"""The parameters of a tracker, chosen by how it does on footage whose tracks are known. Pure."""
 
 from components.core.errors import UsageError
 from components.core.recipe import Recipe, Tracker
 from components.tasks.detection.found import FoundSamples
 from components.tasks.detection.tracking.metrics import tracking_metrics
 
-HIGH = (0.2, 0.3, 0.4, 0.5)  # scores that count as high; thresholds of detectors differ more than those of trackers
-ABOVE = (0.0, 0.1, 0.2)  # of these, so much more begins a track
+# What is tried, one after another, each with the best so far of those before: first the scores that count as high and,
+# of these, how much more begins a track; then how far apart what belongs together may look and lie.
+SCORES = [(high, high + above) for high in (0.15, 0.2, 0.3, 0.4, 0.5) for above in (0.0, 0.1, 0.2, 0.3)]
+OTHERS = {"appearance_distance": (0.4, 0.6, 0.8, 1.0), "iou_distance": (0.5, 0.7, 0.8), "min_hits": (1, 2)}
 
 
 def chosen(recipe: Recipe, given: Tracker, samples: FoundSamples) -> tuple[Tracker, dict[str, float]]:
-    """(the tracker, its `tracking_metrics`) of the highest sum of MOTA and IDF1 on samples with sequences, of equal
-    ones the lowest thresholds: the one `given` or, where it is `tuned`, with another `high_score` and `new_score`.
+    """(the tracker, its `tracking_metrics`) that does best on samples with sequences, by `quality`: the one `given` or,
+    where it is `tuned`, with other values of SCORES and OTHERS. Of equal ones the first that was tried is kept.
 
     Raises UsageError where the samples have no tracks.
     """
-    best: tuple[Tracker, dict[str, float]] | None = None
-    for tracker in _candidates(given) if given.tuned else [given]:
-        pairs = samples.followed(tracker).measurable(recipe.task)
-        if not any((~truth.ignore).any() for truth, _ in pairs.values()):
-            raise UsageError(
-                f"{recipe.name}: the validation split has no tracks to choose thresholds by",
-                "see ingest.split, or set training.tracker.tuned to false",
-            )
-        figures = tracking_metrics(pairs)
-        if best is None or quality(figures) > quality(best[1]):
-            best = tracker, figures
+    if not any((~truth.ignore).any() for truth, _ in samples.measurable(recipe.task).values()):
+        raise UsageError(
+            f"{recipe.name}: the validation split has no tracks to choose a tracker by",
+            "see ingest.split, or set training.tracker.tuned to false",
+        )
+
+    def measured(tracker: Tracker) -> tuple[Tracker, dict[str, float]]:
+        return tracker, tracking_metrics(samples.followed(tracker).measurable(recipe.task))
+
+    best = measured(given)
+    for changes in _changes() if given.tuned else ():
+        tried = [measured(_changed(best[0], change)) for change in changes if _changed(best[0], change) != best[0]]
+        best = max([best, *tried], key=lambda one: quality(one[1]))
     return best
 
 
@@ -34,11 +38,14 @@ def quality(figures: dict[str, float]) -> float:
     return (figures["mota"] + figures["idf1"]) / 2
 
 
-def _candidates(given: Tracker) -> list[Tracker]:
+def _changes() -> list[list[dict]]:
+    """What is tried in each round."""
     return [
-        given.model_copy(
-            update={"high_score": high, "new_score": high + above, "low_score": min(given.low_score, high)}
-        )
-        for high in HIGH
-        for above in ABOVE
+        [{"high_score": high, "new_score": round(new, 2)} for high, new in SCORES],
+        *([{name: value} for value in values] for name, values in OTHERS.items()),
     ]
+
+
+def _changed(tracker: Tracker, change: dict) -> Tracker:
+    high = change.get("high_score", tracker.high_score)
+    return tracker.model_copy(update=change | {"low_score": min(tracker.low_score, high)})
