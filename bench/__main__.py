@@ -14,6 +14,8 @@ MEASUREMENTS = {
     "explain": ("bench.explain", "LIME on Spark against the reference package, and the light detector against both"),
     "wildlife": ("bench.wildlife", "a detector without a human label, on real photographs"),
     "tracking": ("bench.tracking", "FairMOT on generated and real people, beside YOLOX-nano, and how fast it is"),
+    "serving": ("bench.serving", "the model service beside MLflow's and a plain handler, swaps, memory"),
+    "edge": ("bench.edge", "a device: memory, start, speed and accuracy of float32 and int8, power cuts"),
     "orchestration": ("bench.orchestration", "what the flow costs over its stages, and a run where nothing changed"),
     "chaos": ("bench.chaos", "kill -9 at random instants, and a hundred runs three at a time"),
     "closed_loop": ("bench.closed_loop", "the world changes: one retraining, a better champion; unchanged: none"),

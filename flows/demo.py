@@ -86,7 +86,8 @@ def service(recipe: str) -> Iterator[str]:
     """The URL of a model service that runs for as long as the context does."""
     port = _free_port()
     url = f"http://{services.HOST}:{port}"
-    running = processes.start(NAME, services.serving_command(recipe, services.HOST, port), url, {})
+    open_to_all = {"SIGHTLINE_TOKENS_FILE": ""}  # it is asked once, from this machine, and ended
+    running = processes.start(NAME, services.serving_command(recipe, services.HOST, port), url, open_to_all)
     try:
         deadline = time.monotonic() + READY_S
         while not services.answers(f"{url}/readyz"):

@@ -122,9 +122,15 @@ def champions() -> list[str]:
     return [name for name in recipe_names() if paths.state("deployed", name, "champion.json").is_file()]
 
 
-def serving_command(recipe: str, host: str, port: int) -> list[str]:
-    """The command of a recipe's model service."""
-    return [sys.executable, "-m", "components.serving", "--recipe", recipe, "--host", host, "--port", str(port)]
+def serving_command(recipe: str, host: str, port: int, **options: object) -> list[str]:
+    """The command of a recipe's model service. `options`: of its command line; None or False: not given, True: without
+    a value, a list: repeated."""
+    command = [sys.executable, "-m", "components.serving", "--recipe", recipe, "--host", host, "--port", str(port)]
+    for name, value in options.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None and one is not False:
+                command += [f"--{name.replace('_', '-')}", *([] if one is True else [str(one)])]
+    return command
 
 
 def follower_command(recipe: str) -> list[str]:

@@ -43,7 +43,7 @@ def test_shells_are_small(shell):
     assert len(shell.read_text().splitlines()) <= 80
 
 
-@pytest.mark.parametrize("stage", [*STAGES, *OPTIONAL, "serving"])
+@pytest.mark.parametrize("stage", [*STAGES, *OPTIONAL, "serving", "edge"])
 def test_every_stage_has_a_readme(stage):
     text = (PROJECT / "components" / stage / "README.md").read_text()
     for heading in ("## Inputs", "## Outputs", "## Failure modes"):

@@ -96,6 +96,19 @@ EXPLANATIONS = _schema(
     ("probability", f32), ("fit", f32), ("heat", pa.binary()),
 )  # fmt: skip
 
+# What the model service was asked and answered: a row per sampled picture; a shard holds those of one model. `place`:
+# in its request, from 0 on; `source`: who sent it and, of a frame, of which session, as a digest that only tells the
+# sources of one process apart; `width`, `height` and the statistics: of the upright picture as it was sent, like the
+# catalog's; `boxes`: how many the answer had (null: the model finds none); `jpeg`: the picture, its longer side 640 at
+# most (null: pictures are not kept).
+CAPTURED = _schema(
+    ("time", pa.timestamp("us", "UTC")), ("request_id", text), ("route", text), ("place", i32), ("source", text),
+    ("recipe", text), ("version", i64), ("model", text), ("width", i32), ("height", i32),
+    ("brightness", f32), ("contrast", f32), ("sharpness", f32), ("saturation", f32),
+    ("prediction", text), ("score", f32), ("probabilities", pa.map_(text, f32)), ("boxes", i32, NULL),
+    ("jpeg", pa.binary(), NULL),
+)  # fmt: skip
+
 # What was refused: a file or a line of a file, and why.
 QUARANTINE = _schema(("uri", text), ("line", i64, NULL), ("sha256", text, NULL), ("reason", text))
 

@@ -11,6 +11,7 @@ from components.core.bundle import Pointer, model_tag, read_pointer
 from components.core.errors import SightlineError
 from components.core.recipe import Recipe
 from components.core.tables import scored_by
+from components.monitoring.captured import captured
 from components.monitoring.drift import compare
 from components.monitoring.footage import footage, reference, shard, unseen
 
@@ -29,16 +30,40 @@ def check(recipe: Recipe, alpha: float, scores: Path) -> dict:
     found = footage(recipe, version, scores, model_tag(recipe.name, pointer))
     counts = profile.quarantined(found.then), profile.quarantined(found.now)
     report = compare(profile.figures(found.then), found.current(), alpha, counts)
-    age = (time.time() * 1000 - version.creation_timestamp) / DAY_MS
     return asdict(report) | {
         "version": pointer.version,
         "drifted": report.drifted,
         "footage": found.digest,
         "labelled": found.labelled,
         "left_out": found.left_out,
-        "age_days": round(age, 3),
-        "stale": age > recipe.monitoring.stale_days and found.labelled > 0,
+        "age_days": round(age_days(version), 3),
+        "stale": age_days(version) > recipe.monitoring.stale_days and found.labelled > 0,
     }
+
+
+def check_captured(recipe: Recipe, alpha: float, folder: Path) -> dict:
+    """The same, of the pictures that the recipe's service captured in `folder` while the champion answered.
+
+    `footage` is a digest of which pictures they are; none of them has a label, so nothing is `stale`. Raises
+    SightlineError where there is no champion, no profile of it, or no folder.
+    """
+    pointer, version = champion(recipe)
+    found = captured(recipe, reference(version), folder, model_tag(recipe.name, pointer))
+    report = compare(profile.figures(found.then), found.figures, alpha)
+    return asdict(report) | {
+        "version": pointer.version,
+        "drifted": report.drifted,
+        "footage": found.digest,
+        "labelled": 0,
+        "left_out": found.left_out,
+        "age_days": round(age_days(version), 3),
+        "stale": False,
+    }
+
+
+def age_days(version: ModelVersion) -> float:
+    """How long ago the version was registered."""
+    return (time.time() * 1000 - version.creation_timestamp) / DAY_MS
 
 
 def to_score(recipe: Recipe) -> list[Path]:

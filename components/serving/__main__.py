@@ -10,7 +10,9 @@ import uvicorn
 
 from components.core import paths
 from components.core.errors import SightlineError
+from components.serving import logs
 from components.serving.app import LIMITS, create_app
+from components.serving.options import Options, add_options, options_of
 
 GRACE_S = 10  # for requests under way when the process is asked to end
 MESSAGE = 2 * LIMITS.body_bytes  # of a WebSocket, which is closed beyond; over the limit itself it is only refused
@@ -25,24 +27,25 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--recipe", required=True, metavar="NAME", help="the recipe whose champion is served")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080; 0: any that is free)")
+    add_options(parser)
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    own = logs.configure(arguments.log)
     try:
-        return _serve(arguments.recipe, arguments.host, arguments.port)
+        return _serve(arguments.recipe, arguments.host, arguments.port, options_of(arguments), own)
     except SightlineError as error:
-        print(f"serving@{arguments.recipe}: {error}", file=sys.stderr)
+        log.error("serving@%s: %s", arguments.recipe, error)
         return error.exit_code
 
 
-def _serve(recipe: str, host: str, port: int) -> int:
+def _serve(recipe: str, host: str, port: int, options: Options, own_logs: dict | None) -> int:
     deployed = paths.state("deployed", recipe)
     if not deployed.is_dir():
         others = sorted(folder.name for folder in deployed.parent.glob("*") if folder.is_dir())
         log.warning("%s: nothing was deployed yet (there is: %s); waiting", deployed, ", ".join(others) or "nothing")
     listener = _listen(host, port)
     config = uvicorn.Config(
-        create_app(deployed), log_level="warning", timeout_graceful_shutdown=GRACE_S, server_header=False,
-        ws_max_size=MESSAGE, ws_per_message_deflate=False,
+        create_app(deployed, options=options), log_config=own_logs, log_level="warning", access_log=False,
+        timeout_graceful_shutdown=GRACE_S, server_header=False, ws_max_size=MESSAGE, ws_per_message_deflate=False,
     )  # fmt: skip
     shown = f"[{host}]" if ":" in host else host
     log.info("listening on http://%s:%d", shown, listener.getsockname()[1])

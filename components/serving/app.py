@@ -13,26 +13,32 @@ from string import Template
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
-from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from components.serving import describe
+from components.serving.capture import Capture
 from components.serving.champion import Champion
+from components.serving.clip_routes import add_clips
+from components.serving.clips import Clips
 from components.serving.following import Following
+from components.serving.front import add_front
 from components.serving.gate import Gate
-from components.serving.linger import Lingering
+from components.serving.inference import add_inference
+from components.serving.invocations import add_invocations
 from components.serving.load import load_model
+from components.serving.metrics import Metrics, State, add_metrics
 from components.serving.model import HEADER, ServedModel
-from components.serving.pictures import Limits, Refusal, decode, least_score, read_pictures
+from components.serving.openapi import add_common
+from components.serving.options import Options
+from components.serving.pictures import Limits, Refusal, least_score, read_pictures
+from components.serving.refusing import add_errors
+from components.serving.score import Desk, score
 from components.serving.stream import add_stream
 from components.serving.track import add_track
 
 WORKERS = 2  # predictions at a time; each may use its share of the cores
 WAITING = 64  # requests that may wait for them; more are told to come back
-UNREAD = frozenset({413, 415, 503})  # answers that do not wait for the end of the body
-READ_OFF = 4  # times the limit on a body: what is read and thrown away of one that is too large
 LIMITS = Limits()
+OPTIONS = Options()
 PAGE = Path(__file__).with_name("page.html")
 BOXES = Template(
     '<label>Boxes from a score of <input id="least" type="number" min="0" max="1" step="0.01" value="$least"></label>'
@@ -41,24 +47,33 @@ BOXES = Template(
 log = logging.getLogger("sightline.serving")
 
 
-def create_app(deployed: Path, limits: Limits = LIMITS) -> FastAPI:
-    """The service of the recipe whose published bundles lie in `deployed`; follows their pointer while it runs."""
+def create_app(deployed: Path, limits: Limits = LIMITS, options: Options = OPTIONS) -> FastAPI:
+    """The service of the recipe whose published bundles lie in `deployed`; follows their pointer while it runs.
+
+    Raises SightlineError where the options' token file is none to go by.
+    """
     threads = max(1, len(os.sched_getaffinity(0)) // WORKERS)
-    champion = Champion(deployed, partial(load_model, deployed, threads=threads))
+    metrics = Metrics()
+    champion = Champion(deployed, partial(load_model, deployed, threads=threads, told=metrics.passed))
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="predict")
-    gate = Gate(WORKERS + WAITING)
+    gate = Gate(WORKERS + WAITING, WORKERS)
+    capture = Capture(options.capture, metrics)
+    clips = Clips(deployed.name, deployed.resolve())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         champion.start()
+        capture.start()
+        clips.start()
         yield
+        await clips.stop()
         await asyncio.to_thread(champion.stop)
         pool.shutdown()
+        await asyncio.to_thread(capture.stop)
 
     app = FastAPI(title="Sightline", version="1", lifespan=lifespan, description=describe.API)
     app.state.champion = champion
-    app.add_middleware(ModelHeader, champion=champion)
-    app.add_middleware(Lingering, most=READ_OFF * limits.body_bytes)
+    add_front(app, champion, limits, options, metrics)
 
     def serving() -> ServedModel:
         if champion.model is None:
@@ -84,79 +99,20 @@ def create_app(deployed: Path, limits: Limits = LIMITS) -> FastAPI:
     async def predict(request: Request) -> JSONResponse:
         least = least_score(request, serving().bundle)  # before a body is read that could not be scored
         contents = await read_pictures(request, limits)
-        with gate.entered():
-            model = serving()  # this one answers, whatever takes its place meanwhile
-            results = await asyncio.get_running_loop().run_in_executor(pool, score, model, contents, limits, least)
+        model, results = await desk.answered(request, partial(score, contents=contents, limits=limits, least=least))
         return JSONResponse({"model": model.identity, "results": results}, headers={HEADER: model.tag})
 
-    following = Following(serving, pool, gate, limits)
+    desk = Desk(serving, pool, gate, limits, capture.drawn)
+    add_invocations(app, desk)
+    add_inference(app, desk)
+    add_clips(app, clips)
+    following = Following(serving, pool, gate, limits, capture.drawn)
     add_track(app, following)
-    add_stream(app, following)
-    _answer_errors(app, champion)
+    add_stream(app, following, metrics, options.timeout_s)
+    add_metrics(app, metrics, State(champion, gate, lambda: len(following.sessions)))
+    add_errors(app)
+    add_common(app, tokens=options.tokens is not None)
     return app
-
-
-def score(model: ServedModel, contents: list[bytes], limits: Limits, least: float | None) -> list[dict]:
-    """Decodes and scores the pictures of one request, in their order. Raises Refusal, naming the picture.
-
-    `least`: the score asked of boxes, or None.
-    """
-    pictures, sizes = [], []
-    for number, content in enumerate(contents, start=1):
-        try:
-            rgb = decode(content, limits)
-        except Refusal as refusal:
-            where = f"picture {number} of {len(contents)}: " if len(contents) > 1 else ""
-            raise Refusal(refusal.status, where + refusal.error, refusal.remedy) from None
-        sizes.append(rgb.shape[:2])
-        # Scaled down at once, so that a request of many pictures never holds them all in full size.
-        pictures.append(model.prepare(rgb))
-    return model.answers(pictures, sizes, least)
-
-
-class ModelHeader:
-    """ASGI middleware: every answer, errors too, names the model that is being served."""
-
-    def __init__(self, app, champion: Champion):
-        self.app, self.champion = app, champion
-
-    async def __call__(self, scope, receive, send):
-        async def named(message):
-            model = self.champion.model
-            if message["type"] == "http.response.start" and model:
-                MutableHeaders(scope=message).setdefault(HEADER, model.tag)
-            await send(message)
-
-        await self.app(scope, receive, named)
-
-
-def _answer_errors(app: FastAPI, champion: Champion) -> None:
-    """Every error is JSON: {error, remedy}."""
-
-    def answer(status: int, error: str, remedy: str) -> JSONResponse:
-        headers = {"Retry-After": "1"} if status == 503 else {}
-        if status in UNREAD:  # else the server would read the rest of the body, however long, only to throw it away
-            headers["Connection"] = "close"
-        return JSONResponse({"error": error, "remedy": remedy}, status, headers)
-
-    @app.exception_handler(Refusal)
-    async def refused(request: Request, refusal: Refusal) -> JSONResponse:
-        return answer(refusal.status, refusal.error, refusal.remedy)
-
-    @app.exception_handler(HTTPException)
-    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, f"{request.method} {request.url.path}: {error.detail}", "see /docs")
-
-    @app.exception_handler(ClientDisconnect)
-    async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
-        return answer(400, "the client went away", "send the whole body")
-
-    @app.exception_handler(Exception)
-    async def defect(request: Request, error: Exception) -> JSONResponse:
-        reply = answer(500, "the service failed on this request", "see the service's log")
-        if champion.model:  # the last resort stands outside the middleware that names the model
-            reply.headers[HEADER] = champion.model.tag
-        return reply
 
 
 def _page(champion: Champion) -> str:

@@ -16,6 +16,7 @@ from components.core.files import atomic_text, file_sha256, json_text
 from components.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError
 from components.core.progress import progress
 from components.core.stage import guarded
+from components.serving.footage import expected
 from components.serving.load import load_model
 from components.serving.model import ServedModel
 from components.serving.outputs import DRAWN, outputs
@@ -33,7 +34,9 @@ def score(model: ServedModel, sources: list[Path], output: Path, passes: int = 1
     before is not scored again. `passes`: of a detector, side by side.
     """
     written, shards, refused, frames, known = outputs(model, output, passes), set(), [], 0, 0
-    with progress("scoring", len(sources), "files") as ticker:
+    alone = _frames(sources[0], model.bundle) if len(sources) == 1 else None  # of one file, how far it is counts
+    with progress("scoring", alone or len(sources), "frames" if alone else "files") as ticker:
+        seen, over = (ticker.advance, lambda: None) if alone else (lambda: None, ticker.advance)
         for path in sources:
             digest = file_sha256(path)
             asset_id = tables.asset_id(digest)
@@ -41,13 +44,13 @@ def score(model: ServedModel, sources: list[Path], output: Path, passes: int = 1
                 known += 1
             else:
                 try:
-                    frames += written.write(path, asset_id)
+                    frames += written.write(path, asset_id, seen)
                 except MediaError as error:
                     refused.append({"uri": str(path), "line": None, "sha256": digest, "reason": str(error)})
-                    ticker.advance()
+                    over()
                     continue
             shards.add(written.shard(asset_id))
-            ticker.advance()
+            over()
     tables.write_shard(output / "quarantine.parquet", refused, tables.QUARANTINE)
     moments = _moments(sorted(shards))
     _write_moments(output / "moments.csv", moments)
@@ -55,6 +58,14 @@ def score(model: ServedModel, sources: list[Path], output: Path, passes: int = 1
         "model": model.tag, "files": len(sources), "frames": frames, "known": known, "quarantined": len(refused),
         "moments": moments,
     }  # fmt: skip
+
+
+def _frames(path: Path, bundle: Bundle) -> int | None:
+    """How many frames there are to score in a file; None where nobody knows before."""
+    try:
+        return expected(path, bundle.fps)
+    except MediaError:
+        return None  # it is said where it is decoded
 
 
 def found(given: list[str]) -> list[Path]:
@@ -95,6 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m components.serving.batch", description=__doc__, epilog=EXAMPLE)
     parser.add_argument("--recipe", required=True, metavar="NAME", help="a recipe that has a champion")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="where tables and drawn footage go")
+    parser.add_argument("--deployed", metavar="DIR", help="the published bundles (default: the workspace's)")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
     parser.add_argument("--listed", metavar="FILE", help="a file that names footage too, a path on each line")
     parser.add_argument("footage", nargs="*", metavar="PATH", help="videos, pictures, or folders of them")
@@ -109,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
         sources = [
             one for one in map(Path.resolve, found([*arguments.footage, *listed])) if output / DRAWN not in one.parents
         ]
-        deployed = paths.state("deployed", arguments.recipe)
+        deployed = Path(arguments.deployed) if arguments.deployed else paths.state("deployed", arguments.recipe)
         pointer = read_pointer(deployed)
         if pointer is None:
             raise SightlineError(f"{arguments.recipe} has no champion here", f"sightline run {arguments.recipe}")

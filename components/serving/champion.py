@@ -17,7 +17,8 @@ log = logging.getLogger("sightline.serving")
 
 
 class Champion:
-    """`model`: what is served now, or None before the first; `problem`: why it is not what the pointer names, or None.
+    """`model`: what is served now, or None before the first; `problem`: why it is not what the pointer names, or None;
+    `swaps`: how often a model took the place of another.
 
     A thread looks at the pointer. A new model is loaded and warmed up beside the old one and then takes its place in a
     single assignment. Whatever is wrong with it, the old one goes on.
@@ -26,6 +27,7 @@ class Champion:
     def __init__(self, deployed: Path, load: Callable[[Pointer], ServedModel], interval: float = INTERVAL_S):
         self.model: ServedModel | None = None
         self.problem: SightlineError | None = None
+        self.swaps = 0
         self._deployed, self._load, self._interval = deployed, load, interval
         self._failed: tuple[Pointer | None, float] | None = None
         self._stop = threading.Event()
@@ -59,6 +61,7 @@ class Champion:
                 log.error("%s%s", error, kept)
             self.problem, self._failed = error, (pointer, time.monotonic())
             return
+        self.swaps += self.model is not None
         self.model, self.problem, self._failed = model, None, None
         log.info("serving %s", model.tag)
 

@@ -2,7 +2,8 @@
 
 API = (
     "Scores pictures with the recipe's champion and, where it tracks, follows what frames show. Every answer names the "
-    "model's version, in its body and in a header."
+    "model's version, in its body and in a header. Every answer has the request's id in `X-Request-Id`: the one that "
+    "was sent with it, if it is one (up to 128 letters, digits and `._:=+/@-`), else a new one."
 )
 
 _PICTURE = {"type": "string", "format": "binary"}
@@ -59,12 +60,26 @@ _BOXES = {
 }
 
 
+_ERROR = {
+    "type": "object",
+    "required": ["error", "remedy"],
+    "properties": {"error": {"type": "string"}, "remedy": {"type": "string"}},
+}
+
+
 def refusal(says: str, error: str, remedy: str) -> dict:
     """A response that refuses: when, and an example of it."""
-    return {"description": says, "content": {"application/json": {"example": {"error": error, "remedy": remedy}}}}
+    example = {"error": error, "remedy": remedy}
+    return {"description": says, "content": {"application/json": {"schema": _ERROR, "example": example}}}
 
 
 NOT_READY = {503: refusal("No model is loaded", "no champion was deployed", "run the recipe's flow to its end")}
+METRICS = {
+    200: {
+        "description": "Requests, latency, refusals, the gate, the model, pictures and the engine's time",
+        "content": {"text/plain": {"example": 'sightline_model_info{recipe="suspicious",version="3"} 1.0'}},
+    }
+}
 PREDICT = {
     200: {
         "description": "A result for each picture, in their order; `score` is the probability of the "

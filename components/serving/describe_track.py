@@ -122,6 +122,7 @@ END = {
         "description": "The session has ended; how many frames it had",
         "content": {"application/json": {"example": {"session": "gate-3", "frames": 1200}}},
     },
+    400: refusal("No name of a session", "session is no name", "name it with 1 to 64 letters, digits, dots, dashes"),
     404: refusal("There is no such session", "no session gate-3", "it has ended, or never had a frame"),
     **NOT_READY,
 }

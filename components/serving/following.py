@@ -5,8 +5,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 
+import numpy as np
+
+from components.serving.backlog import Kept
 from components.serving.batcher import Batcher
-from components.serving.gate import Gate
+from components.serving.detector import Found
+from components.serving.gate import Gate, Place
 from components.serving.model import ServedModel
 from components.serving.payload import Payload, Ready, Sent, parse, ready
 from components.serving.pictures import Limits, Refusal
@@ -16,13 +20,14 @@ DEFAULT = "default"
 
 
 class Following:
-    """Answers frames of many sessions at once. `serving` gives the model of now, or raises Refusal (503)."""
+    """Answers frames of many sessions at once. `serving` gives the model of now, or raises Refusal (503); `drawn` what
+    notes the answers to a request of this ASGI scope, or to a message of it, None where they are not kept."""
 
     def __init__(
         self, serving: Callable[[], ServedModel], pool: Executor, gate: Gate, limits: Limits,
-        sessions: Sessions | None = None,
+        drawn: Callable[..., Kept | None], sessions: Sessions | None = None,
     ):  # fmt: skip
-        self.limits, self.sessions = limits, sessions or Sessions()
+        self.limits, self.drawn, self.sessions = limits, drawn, sessions or Sessions()
         self._serving, self._pool, self._gate, self._batcher = serving, pool, gate, Batcher(pool)
 
     def check(self) -> ServedModel:
@@ -36,18 +41,18 @@ class Following:
         return model
 
     async def payload(
-        self, body: bytes | str, session: str | None = None, otherwise: str = DEFAULT
+        self, body: bytes | str, session: str | None = None, otherwise: str = DEFAULT, kept: Kept | None = None
     ) -> tuple[ServedModel, dict]:
         """(the model that looked, the answer) to a JSON payload: of the `session` named beside it, the one that it
         names, or `otherwise`.
 
         Raises Refusal: 400 what cannot be read, 409 frames out of order, 413 too much, 415 another type, 503 no room.
         """
-        return await self._answer(partial(parse, body, self.limits), session, otherwise)
+        return await self._answer(partial(parse, body, self.limits), session, otherwise, kept)
 
-    async def picture(self, content: bytes, session: str) -> tuple[ServedModel, dict]:
+    async def picture(self, content: bytes, session: str, kept: Kept | None = None) -> tuple[ServedModel, dict]:
         """The same of a picture that is the session's next frame. Raises Refusal."""
-        return await self._answer(lambda: Payload(None, [Sent(None, content)], False), session, DEFAULT)
+        return await self._answer(lambda: Payload(None, [Sent(None, content)], False), session, DEFAULT, kept)
 
     async def end(self, session: str) -> dict:
         """The answer to a session's end. Raises Refusal (404)."""
@@ -56,19 +61,28 @@ class Following:
             raise Refusal(404, f"no session {session}", "it has ended, or never had a frame")
         return {"session": session, "frames": frames}
 
-    async def _answer(self, read: Callable[[], Payload], named: str | None, otherwise: str) -> tuple[ServedModel, dict]:
+    async def _answer(
+        self, read: Callable[[], Payload], named: str | None, otherwise: str, kept: Kept | None
+    ) -> tuple[ServedModel, dict]:
         model = self.check()  # this one looks, whatever takes its place meanwhile
-        with self._gate.entered():
-            with self._batcher.coming():
-                payload, frames = await self._run(_opened, read, model, self.limits)
-            name = _one(named, payload.session) or otherwise
-            async with self.sessions.held(name) as session:
-                asked = session.numbered(frames)
-                new = session.unanswered(asked)
-                if new:
-                    found = await self._batcher.find(model, [frame.picture for _, frame in new])
-                    await self._run(session.follow, model, asked, found)
-                return session.model, _said(session, [number for number, _ in asked], payload.listed)
+        return await self._gate.through(partial(self._followed, model, read, named, otherwise, kept))
+
+    async def _followed(
+        self, model, read: Callable[[], Payload], named: str | None, otherwise: str, kept: Kept | None, place: Place
+    ) -> tuple[ServedModel, dict]:
+        with self._batcher.coming():
+            payload, frames = await self._run(place.run, _opened, read, model, self.limits)
+        name = _one(named, payload.session) or otherwise
+        async with self.sessions.held(name) as session:
+            place.check()  # before anything changes; from here on it is done whole, whoever still waits for it
+            asked = session.numbered(frames)
+            new = session.unanswered(asked)
+            if new:
+                found = await self._batcher.find(model, [frame.picture for _, frame in new])
+                await self._run(session.follow, model, asked, found)
+                if kept:
+                    _note(kept, model, payload, session, asked, [number for number, _ in new], found)
+            return session.model, _said(session, [number for number, _ in asked], payload.listed)
 
     async def _run(self, act: Callable, *arguments):
         return await asyncio.get_running_loop().run_in_executor(self._pool, act, *arguments)
@@ -77,6 +91,18 @@ class Following:
 def _opened(read: Callable[[], Payload], model, limits: Limits) -> tuple[Payload, list[Ready]]:
     payload = read()
     return payload, ready(payload, model, limits)
+
+
+def _note(
+    kept: Kept, model: ServedModel, payload: Payload, session: Session, asked: list[tuple[int, Ready]],
+    new: list[int], found: list[Found],
+) -> None:  # fmt: skip
+    """Notes the frames that are new, and what was answered: `boxes` are the tracks that a frame shows."""
+    places = [place for place, (number, _) in enumerate(asked) if number in new]
+    called = model.called(np.concatenate([one.probabilities for one in found]))
+    tracks = [len(session.answered[number][1]) for number in new]
+    contents = [payload.frames[place].content for place in places]
+    kept.answered(model, contents, called, tracks, places, session.name)
 
 
 def _one(named: str | None, within: str | None) -> str | None:

@@ -50,6 +50,17 @@ def sampled(path: Path, fps: str | None) -> Footage:
     return Footage(time_base, step, media.read_frames(path, TimeSampler(wanted)))
 
 
+def expected(path: Path, fps: str | None) -> int | None:
+    """How many frames `sampled` will give of a video, found without decoding any; None where nobody knows before."""
+    if is_picture(path):
+        return 1
+    with media.opened(path) as video:
+        _, time_base, *_ = video.facts()
+        times = [] if video.bare else _times(video)
+    wanted = Fraction(fps) if fps else None
+    return len(media.sample_indices(times, time_base, wanted)) or None
+
+
 def _times(video: media.opened) -> list[int]:
     """When a video's frames are shown, found without decoding any; none where packets do not say."""
     times = []

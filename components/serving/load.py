@@ -1,5 +1,6 @@
 """From a published bundle to a model in memory."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import onnxruntime
@@ -10,11 +11,14 @@ from components.serving.detector import ServedDetector
 from components.serving.model import ServedModel
 
 
-def load_model(deployed: Path, pointer: Pointer, threads: int) -> ServedModel:
+def load_model(
+    deployed: Path, pointer: Pointer, threads: int, told: Callable[[int, float], None] | None = None
+) -> ServedModel:
     """The model that a pointer names, every digest checked, and warmed up with one black picture.
 
-    `threads`: how many one prediction may use. Raises SightlineError where the bundle is not the one the pointer names,
-    is damaged, or does not give what the graph of its kind must give.
+    `threads`: how many one prediction may use; `told`: hears of every pass after that (pictures, seconds). Raises
+    SightlineError where the bundle is not the one the pointer names, is damaged, or does not give what the graph of its
+    kind must give.
     """
     folder = deployed / pointer.folder
     bundle = read_bundle(folder)
@@ -29,6 +33,8 @@ def load_model(deployed: Path, pointer: Pointer, threads: int) -> ServedModel:
         model.check()
     except Exception as error:  # ONNX Runtime's exceptions have no common class but this
         raise SightlineError(f"{folder / GRAPH}: cannot be run: {error}", "run the deployment stage again") from error
+    if told:
+        model.watch(told)
     return model
 
 

@@ -1,5 +1,8 @@
 """A bundle in memory, ready to score."""
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 import onnxruntime
 
@@ -7,6 +10,23 @@ from components.core.bundle import Bundle, Pointer, model_tag
 from components.core.media import fit, resize
 
 HEADER = "X-Sightline-Model"  # of every answer: the model's tag
+
+
+class Watched:
+    """An ONNX Runtime session whose passes somebody hears of: how many pictures, how many seconds."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, told: Callable[[int, float], None]):
+        self._session, self._told = session, told
+
+    def run(self, outputs: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """As the session's; `feeds` has `frames`, (..., height, width, 3)."""
+        began = time.perf_counter()
+        given = self._session.run(outputs, feeds)
+        self._told(int(np.prod(feeds["frames"].shape[:-3])), time.perf_counter() - began)
+        return given
+
+    def __getattr__(self, name: str):
+        return getattr(self._session, name)
 
 
 class ServedModel:
@@ -28,6 +48,10 @@ class ServedModel:
     def tag(self) -> str:
         """The identity in one line, for headers and logs."""
         return model_tag(self.bundle.recipe, self.pointer)
+
+    def watch(self, told: Callable[[int, float], None]) -> None:
+        """Has `told` hear of every pass of the network from now on: how many pictures, how many seconds."""
+        self._session = Watched(self._session, told)
 
     def prepare(self, rgb: np.ndarray) -> np.ndarray:
         """A picture, (H, W, 3) uint8 RGB of any size, scaled as the training's frames were: (height, width, 3)."""

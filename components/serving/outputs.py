@@ -25,6 +25,8 @@ LOOKED_AT = 4  # frames through a detector at a time
 AHEAD = 8  # frames decoded before they are looked at, and as many looked at before they are drawn and encoded
 DRAWN = "drawn"
 
+Seen = Callable[[], None]  # hears of every frame that is done
+
 
 class Scores:
     """Writes `output`/predictions: a shard per file, columns of `tables.PREDICTIONS`, a row per sampled frame."""
@@ -41,8 +43,9 @@ class Scores:
         """True where all that this model has to say of an asset is there."""
         return tables.scored_by(self.shard(asset_id)) == self.model.tag
 
-    def write(self, path: Path, asset_id: str) -> int:
-        """Scores one video or picture; returns how many frames. Memory does not grow with its length.
+    def write(self, path: Path, asset_id: str, seen: Seen = lambda: None) -> int:
+        """Scores one video or picture; returns how many frames, each of which `seen` hears of. Memory does not grow
+        with its length.
 
         Raises MediaError where it cannot be decoded; nothing is left of it then.
         """
@@ -55,6 +58,7 @@ class Scores:
                 for (index, pts, _), called in zip(piece[new], self.model.called(probabilities), strict=True):
                     first = first if count else pts
                     count += 1
+                    seen()
                     add(self._score(self._place(path, asset_id, index, pts, (pts - first) * time_base), called))
         return count
 
@@ -112,7 +116,7 @@ class Finds(Scores):
         boxed = tables.scored_by(self._boxes(asset_id)) == self.model.tag
         return boxed and asset_id in self.drawn and super().known(asset_id)
 
-    def write(self, path: Path, asset_id: str) -> int:
+    def write(self, path: Path, asset_id: str, seen: Seen = lambda: None) -> int:
         """As `Scores.write`, with boxes and drawn copy."""
         footage = sampled(path, self.model.bundle.fps)
         target = self.drawn.target(path, asset_id, ".jpg" if is_picture(path) else ".mp4")
@@ -129,6 +133,7 @@ class Finds(Scores):
                 for row, (frame, called) in enumerate(zip(piece, self.model.called(found.probabilities), strict=True)):
                     first = first if count else frame.pts
                     count += 1
+                    seen()
                     seconds = (frame.pts - first) * footage.time_base
                     place = self._place(path, asset_id, frame.index, frame.pts, seconds)
                     add(self._score(place, called))

@@ -11,12 +11,12 @@ or several: `frame_data` a list of `batch_size` pictures whose numbers count up 
 import base64
 import binascii
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from components.serving.jsonbody import parsed
 from components.serving.pictures import Limits, Refusal, decode, too_large
 
 FRAME = ("frame_id", "frame_data", "frame_w", "frame_h")
@@ -59,11 +59,7 @@ class Payload:
 
 def parse(body: bytes | str, limits: Limits) -> Payload:
     """What a JSON body asks for. Raises Refusal (400, 413), naming the field."""
-    try:
-        given = json.loads(body, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        why = "too deep" if isinstance(error, RecursionError) else error
-        raise Refusal(400, f"the payload is not JSON ({why})", HOW) from None
+    given = parsed(body, "the payload", HOW)
     _check_fields(given, SEVERAL if isinstance(given, dict) and "frames" in given else ONE, "the payload ")
     session = given.get("session")
     if session is not None:
@@ -170,7 +166,3 @@ def _whole(value: object, name: str, least: int) -> int:
 
 def _where(place: int, frames: list) -> str:
     return f"frame {place + 1} of {len(frames)}: " if len(frames) > 1 else ""
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number")

@@ -32,11 +32,15 @@ class Limits:
 
 
 class Refusal(Exception):
-    """A request that is not served: HTTP status, what is wrong, what to do."""
+    """A request that is not served: HTTP status, what is wrong, what to do.
 
-    def __init__(self, status: int, error: str, remedy: str):
+    `reason`: a word for the metrics where the status alone does not say it; `retry_s`: of a 429 or 503, when to come
+    back.
+    """
+
+    def __init__(self, status: int, error: str, remedy: str, reason: str | None = None, retry_s: int = 1):
         super().__init__(error)
-        self.status, self.error, self.remedy = status, error, remedy
+        self.status, self.error, self.remedy, self.reason, self.retry_s = status, error, remedy, reason, retry_s
 
 
 def least_score(request: Request, bundle: Bundle) -> float | None:

@@ -136,7 +136,8 @@ class Sessions:
             spare = [one for one in self._by_name.values() if not one.holders and now - one.used >= self._spared_s]
             if not spare:
                 raise Refusal(
-                    503, f"{self._most} sessions are being followed", "end one: DELETE /v1/track/SESSION, or come back"
-                )
+                    503, f"{self._most} sessions are being followed",
+                    "end one: DELETE /v1/track/SESSION, or come back", "no_room",
+                )  # fmt: skip
             del self._by_name[spare[0].name]
         return Session(name)

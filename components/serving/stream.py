@@ -4,12 +4,17 @@ import asyncio
 import json
 import logging
 import secrets
+from itertools import count
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
+from components.serving.backlog import Kept
+from components.serving.deadline import too_late
 from components.serving.following import Following
+from components.serving.metrics import Metrics
 from components.serving.payload import check_length, check_name
 from components.serving.pictures import Refusal
+from components.serving.refusing import reason_of
 from components.serving.sessions import IDLE_S
 
 MOST = 64  # connections at a time
@@ -18,8 +23,8 @@ POLICY, LATER, QUIET = 1008, 1013, 1001  # why a connection is closed, as RFC 64
 log = logging.getLogger("sightline.serving")
 
 
-def add_stream(app: FastAPI, following: Following) -> None:
-    """Adds the WebSocket /v1/track/stream?session=NAME.
+def add_stream(app: FastAPI, following: Following, metrics: Metrics, timeout_s: float) -> None:
+    """Adds the WebSocket /v1/track/stream?session=NAME. A message is answered within `timeout_s` seconds, or refused.
 
     Without a name the session is the connection's own and ends with it. One without a message for IDLE_S is closed.
     """
@@ -33,11 +38,14 @@ def add_stream(app: FastAPI, following: Following) -> None:
         open_now += 1
         try:
             if open_now > MOST:
-                await _close(socket, LATER, Refusal(503, f"{MOST} streams are open", "come back later"))
+                full = Refusal(503, f"{MOST} streams are open", "come back later", "no_room")
+                metrics.refused(reason_of(full))
+                await _close(socket, LATER, full)
             elif named is not None and (refusal := _refused(named)):
+                metrics.refused(reason_of(refusal))
                 await _close(socket, POLICY, refusal)
             else:
-                await _talk(socket, following, named or own)
+                await _talk(socket, following, metrics, timeout_s, named or own)
         except WebSocketDisconnect:
             pass  # the client went away
         finally:
@@ -53,9 +61,9 @@ def _refused(name: str) -> Refusal | None:
     return None
 
 
-async def _talk(socket: WebSocket, following: Following, session: str) -> None:
+async def _talk(socket: WebSocket, following: Following, metrics: Metrics, timeout_s: float, session: str) -> None:
     """Answers message by message until the client closes, or says nothing for too long."""
-    while True:
+    for number in count():
         try:
             message = await asyncio.wait_for(socket.receive(), IDLE_S)
         except TimeoutError:
@@ -63,27 +71,40 @@ async def _talk(socket: WebSocket, following: Following, session: str) -> None:
             return
         if message["type"] == "websocket.disconnect":
             return
-        await socket.send_text(json.dumps(await _answered(following, message, session)))
+        kept = following.drawn(socket.scope, f"#{number}")
+        await socket.send_text(json.dumps(await _answered(following, metrics, timeout_s, message, session, kept)))
 
 
-async def _answered(following: Following, message: dict, session: str) -> dict:
+async def _answered(
+    following: Following, metrics: Metrics, timeout_s: float, message: dict, session: str, kept: Kept | None
+) -> dict:
     """The answer to a message; what is wrong with it is an answer too, and changes nothing."""
     try:
-        picture = message.get("bytes")
-        content = message.get("text") if picture is None else picture
-        check_length(content, following.limits)
-        if not content:
-            raise Refusal(400, "the message is empty", "send a picture, or the JSON of POST /v1/track")
-        if picture is not None:
-            _, answer = await following.picture(picture, session)
-        else:
-            _, answer = await following.payload(content, otherwise=session)
-        return answer
+        async with asyncio.timeout(timeout_s):
+            return await _followed(following, message, session, kept)
     except Refusal as refusal:
-        return _error(refusal)
+        wrong = refusal
+    except TimeoutError:
+        wrong = too_late(timeout_s)
     except Exception:
         log.exception("a message of session %s could not be answered", session)
-        return _error(Refusal(500, "the service failed on this message", "see the service's log"))
+        wrong = Refusal(500, "the service failed on this message", "see the service's log")
+    metrics.refused(reason_of(wrong))
+    return _error(wrong)
+
+
+async def _followed(following: Following, message: dict, session: str, kept: Kept | None) -> dict:
+    """What a message's frames show. Raises Refusal."""
+    picture = message.get("bytes")
+    content = message.get("text") if picture is None else picture
+    check_length(content, following.limits)
+    if not content:
+        raise Refusal(400, "the message is empty", "send a picture, or the JSON of POST /v1/track")
+    if picture is not None:
+        _, answer = await following.picture(picture, session, kept)
+    else:
+        _, answer = await following.payload(content, otherwise=session, kept=kept)
+    return answer
 
 
 def _error(refusal: Refusal) -> dict:

@@ -26,7 +26,8 @@ def add_track(app: FastAPI, following: Following) -> None:
             raise Refusal(415, f"content type {kind or 'missing'} is not served", "send application/json")
         named = request.headers.get(SESSION)
         session = None if named is None else check_name(named)
-        model, answer = await following.payload(await read_body(request, following.limits, HOW), session)
+        body = await read_body(request, following.limits, HOW)
+        model, answer = await following.payload(body, session, kept=following.drawn(request.scope))
         return JSONResponse(answer, headers={HEADER: model.tag})
 
     @app.delete("/v1/track/{session}", summary="End a session", responses=describe.END)

@@ -15,6 +15,15 @@ def serve(
     recipe: Recipe,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    log: Annotated[str | None, typer.Option(metavar="text|json", help="json: a line a request.")] = None,
+    token_file: Annotated[str | None, typer.Option(metavar="FILE", help="Who may ask: a token a line.")] = None,
+    rate: Annotated[float | None, typer.Option(metavar="N", help="Requests a second and client.")] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="S", help="Seconds for one request.")] = None,
+    cors: Annotated[list[str] | None, typer.Option(metavar="ORIGIN", help="A page's origin that may ask.")] = None,
+    capture: Annotated[str | None, typer.Option(metavar="DIR", help="Keep a sample of requests and answers.")] = None,
+    capture_share: Annotated[float | None, typer.Option(metavar="P", help="Of requests, from 0 to 1.")] = None,
+    capture_pictures: Annotated[bool, typer.Option("--capture-pictures", help="Keep the pictures too.")] = False,
+    capture_mb: Annotated[int | None, typer.Option(metavar="N", help="Megabytes of it; the oldest make room.")] = None,
 ) -> None:
     """Serve a recipe's champion over HTTP, until interrupted; follows the registry's champion alias."""
     from components.core import paths
@@ -23,10 +32,14 @@ def serve(
     from flows import services
 
     load_recipe(recipe)
+    tokens, kept = (given and os.path.abspath(given) for given in (token_file, capture))  # before the folder changes
     os.chdir(paths.workspace())
     sys.stdout.flush()
     subprocess.Popen(services.follower_command(recipe), preexec_fn=die_with_parent)  # ends with the service
-    command = services.serving_command(recipe, host, port)
+    options = {"log": log, "token_file": tokens, "rate": rate, "timeout": timeout, "cors": cors}
+    options |= {"capture": kept, "capture_share": capture_share, "capture_pictures": capture_pictures}
+    options |= {"capture_mb": capture_mb}
+    command = services.serving_command(recipe, host, port, **options)
     os.execv(command[0], command)  # signals reach the service itself
 
 
@@ -93,10 +106,12 @@ def drift(
     recipe: Recipe,
     alpha: Annotated[float | None, typer.Option(help="Chance of any false alarm in one check.")] = None,
     scores: Annotated[str | None, typer.Option(metavar="DIR", help="Predictions on new footage.")] = None,
+    captured: Annotated[str | None, typer.Option(metavar="DIR", help="What a service captured instead.")] = None,
     as_json: Json = False,
 ) -> None:
     """Is new footage in the tables still like what the champion was trained and judged on?"""
-    given = [f"--{name}={value}" for name, value in {"alpha": alpha, "scores": scores}.items() if value is not None]
+    options = {"alpha": alpha, "scores": scores, "captured": captured}
+    given = [f"--{name}={value}" for name, value in options.items() if value is not None]
     component("components.monitoring", "--recipe", recipe, *given, *(["--json"] if as_json else []))
 
 

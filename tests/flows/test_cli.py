@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from tests.flows import toy
 
-COMMANDS = ["demo", "run", "up", "down", "status", "serve", "data", "catalog", "quarantine", "doctor"]
+COMMANDS = ["demo", "run", "up", "down", "status", "serve", "data", "catalog", "quarantine", "edge", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from components.serving.app import create_app
+from components.serving.options import Options
 from components.serving.pictures import Limits
 
 
 class Answer(NamedTuple):
-    """What the service answered; `body` where it is JSON."""
+    """What the service answered; `body` as text where it is no JSON."""
 
     status: int
     headers: dict[str, str]
-    body: dict | None
+    body: dict | str | None
 
 
 class Service:
@@ -25,8 +26,9 @@ class Service:
     def __init__(self, app):
         self.app = app
 
-    async def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
-        """Sends a request; header names with underscores for dashes."""
+    async def ask(self, method: str, path: str, body: bytes = b"", whole: bool = True, **headers: str) -> Answer:
+        """Sends a request, whose body's end never comes where it is not `whole`; header names with underscores for
+        dashes."""
         named = {"content-type": "application/json", "content-length": str(len(body))}
         named |= {key.replace("_", "-"): value for key, value in headers.items()}
         scope = {
@@ -36,10 +38,12 @@ class Service:
             "headers": [(key.encode(), value.encode("latin-1")) for key, value in named.items()],
         }  # fmt: skip
         sent = []
-        incoming = iter([{"type": "http.request", "body": body, "more_body": False}])
+        incoming = iter([{"type": "http.request", "body": body, "more_body": not whole}])
 
         async def receive() -> dict:
-            return next(incoming, {"type": "http.disconnect"})
+            if (message := next(incoming, None)) is None and not whole:
+                await asyncio.Event().wait()
+            return message or {"type": "http.disconnect"}
 
         async def send(message: dict) -> None:
             sent.append(message)
@@ -47,7 +51,9 @@ class Service:
         await self.app(scope, receive, send)
         given = {key.decode(): value.decode() for key, value in sent[0]["headers"]}
         content = b"".join(message.get("body", b"") for message in sent[1:])
-        return Answer(sent[0]["status"], given, json.loads(content) if content else None)
+        plain = "json" in given.get("content-type", "json")
+        read = json.loads(content) if plain and content else content.decode(errors="replace") or None
+        return Answer(sent[0]["status"], given, read)
 
     async def track(self, payload: object, **headers: str) -> Answer:
         """POST /v1/track."""
@@ -71,9 +77,11 @@ class Service:
 
 
 @asynccontextmanager
-async def running(deployed: Path, version: int = 1, limits: Limits | None = None) -> AsyncIterator[Service]:
+async def running(
+    deployed: Path, version: int = 1, limits: Limits | None = None, options: Options | None = None
+) -> AsyncIterator[Service]:
     """The service of what is published in a folder, once it serves this version."""
-    app = create_app(deployed, limits) if limits else create_app(deployed)
+    app = create_app(deployed, limits or Limits(), options or Options())
     async with app.router.lifespan_context(app):
         service = Service(app)
         await asyncio.wait_for(service.serves(version), 30)

@@ -55,16 +55,16 @@ def publish(deployed: Path, bundle: Path, version: int) -> Pointer:
 class Service:
     """A running service: `url`, `process`, `deployed` (the folder it follows)."""
 
-    def __init__(self, workspace: Path, recipe: str = making.RECIPE):
+    def __init__(self, workspace: Path, recipe: str = making.RECIPE, *options: str):
         self.deployed = workspace / ".sightline" / "deployed" / recipe
         self.log = workspace / f"{recipe}.txt"
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "components.serving", "--recipe", recipe, "--port", "0"],
+                [sys.executable, "-m", "components.serving", "--recipe", recipe, "--port", "0", *options],
                 cwd=ROOT, env=os.environ | {"SIGHTLINE_WORKSPACE": str(workspace)}, stderr=log,
             )  # fmt: skip
         wait_for(lambda: "listening on" in self.log.read_text() or self.process.poll() is not None)
-        self.url = self.log.read_text().split("listening on ")[1].split()[0]
+        self.url = self.log.read_text().split("listening on ")[1].split()[0].rstrip('"}')  # also of a line of JSON
 
     def point(self, pointer: Pointer) -> None:
         write_pointer(self.deployed, pointer)

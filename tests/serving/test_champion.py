@@ -27,14 +27,14 @@ def deployed(tmp_path):
 
 def test_nothing_deployed_then_a_champion(start, deployed, bundles):
     service = start()
-    assert httpx.get(f"{service.url}/readyz").status_code == 503
-    wait_for(lambda: "no champion was deployed" in httpx.get(f"{service.url}/readyz").json()["error"])  # it has looked
-    refused = httpx.post(f"{service.url}/v1/predict", content=encoded(1), headers=PNG)
+    assert httpx.get(f"{service.url}/readyz", timeout=60).status_code == 503
+    wait_for(lambda: "no champion was deployed" in service.ready()["error"])  # it has looked
+    refused = httpx.post(f"{service.url}/v1/predict", content=encoded(1), headers=PNG, timeout=60)
     assert refused.status_code == 503 and refused.headers["retry-after"] == "1"
-    assert httpx.get(f"{service.url}/healthz").status_code == 200
-    assert "no model yet" in httpx.get(f"{service.url}/").text
+    assert httpx.get(f"{service.url}/healthz", timeout=60).status_code == 200
+    assert "no model yet" in httpx.get(f"{service.url}/", timeout=60).text
     service.point(publish(deployed, bundles[1], 1))
-    wait_for(lambda: service.serves(1), 15)
+    wait_for(lambda: service.serves(1))
 
 
 def test_a_swap_under_load_loses_no_request_and_mixes_no_answer(start, deployed, bundles):
@@ -84,8 +84,8 @@ def test_a_broken_champion_is_not_served_and_the_old_one_goes_on(start, deployed
     wait_for(lambda: service.serves(1))
 
     def stays(says: str) -> None:
-        wait_for(lambda: says in str(service.ready()["problem"]), 15)
-        answer = httpx.post(f"{service.url}/v1/predict", content=encoded(1), headers=PNG)
+        wait_for(lambda: says in str(service.ready()["problem"]))
+        answer = httpx.post(f"{service.url}/v1/predict", content=encoded(1), headers=PNG, timeout=60)
         assert answer.status_code == 200 and answer.json()["model"]["version"] == 1
 
     graph = deployed / "v2" / "model.onnx"
@@ -112,7 +112,7 @@ def test_a_broken_champion_is_not_served_and_the_old_one_goes_on(start, deployed
 
     shutil.copytree(bundles[2], deployed / "v2", dirs_exist_ok=True)
     service.point(second)
-    wait_for(lambda: service.serves(2), 15)
+    wait_for(lambda: service.serves(2))
     assert service.ready()["problem"] is None
 
 
@@ -124,9 +124,9 @@ def test_a_broken_bundle_that_is_mended_in_its_place_is_taken_up(start, deployed
     graph.write_bytes(b"")
     service = start()
     service.point(pointer)
-    wait_for(lambda: "bytes" in service.ready().get("error", ""), 15)
+    wait_for(lambda: "bytes" in service.ready().get("error", ""))
     graph.write_bytes(whole)
-    wait_for(lambda: service.serves(1), 15)
+    wait_for(lambda: service.serves(1))
 
 
 def test_asked_to_end_it_finishes_what_is_under_way(start, deployed, bundles):
@@ -137,10 +137,12 @@ def test_asked_to_end_it_finishes_what_is_under_way(start, deployed, bundles):
     host, port = service.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         head = (
-            f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(content)}\r\n\r\n"
+            f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(content)}\r\n"
+            "Expect: 100-continue\r\n\r\n"
         )
-        connection.sendall(head.encode() + content[:100])
-        time.sleep(0.5)
+        connection.sendall(head.encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 100"), "the request is under way"
+        connection.sendall(content[:100])
         service.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         connection.sendall(content[100:])

@@ -64,7 +64,7 @@ def test_too_many_waiting_are_told_to_come_back(tmp_path, bundles, monkeypatch):
     with TestClient(app) as client:
         wait_for(lambda: app.state.champion.model)
         answer = client.post("/v1/predict", content=PNG, headers={"content-type": "image/png"})
-        assert answer.status_code == 503 and "too many requests" in answer.json()["error"]
+        assert answer.status_code == 429 and "too many requests" in answer.json()["error"]
         assert answer.headers["retry-after"] == "1"
 
 

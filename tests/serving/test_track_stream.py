@@ -163,7 +163,7 @@ def test_the_service_as_a_process_follows_ends_too_large_messages_and_ends_itsel
     try:
         wait_for(lambda: service.serves(1))
         url = service.url.replace("http", "ws") + STREAM
-        with connect(url) as stream:
+        with connect(url, open_timeout=60) as stream:
             for at in range(5):
                 stream.send(jpeg(frame(at)))
                 assert ids(json.loads(stream.recv())) == [1, 2]
@@ -179,7 +179,7 @@ def test_the_service_as_a_process_follows_ends_too_large_messages_and_ends_itsel
         assert answer.status_code == 200 and ids(answer.json()) == [1, 2]
         page = httpx.get(service.url, timeout=30).text
         assert "POST /v1/track" in page
-        with connect(url) as stream:
+        with connect(url, open_timeout=60) as stream:
             stream.send(jpeg(frame(0)))
             assert ids(json.loads(stream.recv())) == [1, 2]
             assert service.end() == 0

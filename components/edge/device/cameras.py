@@ -1,0 +1,205 @@
+"""Where frames come from: files, which end and are looked at whole; cameras, which do not end and are never waited for.
+
+A file's samples are those that the training's frames stage takes of it: at `fps` samples a second, for each k the
+first frame at or after k / fps. A camera's are taken by the clock.
+"""
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+
+from components.core.errors import UsageError
+from components.edge.device.pictures import decode
+
+PICTURES = frozenset(".jpg .jpeg .png .bmp .webp .tif .tiff".split())
+EARLY_MS = 1.0  # clocks round: a frame that is so much too early is in time
+WAITING = 2  # frames of a camera that wait to be looked at; older ones make room
+OPENING_MS, READING_MS = 10_000, 10_000
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+
+log = logging.getLogger("sightline.edge")
+
+
+@dataclass(frozen=True)
+class Look:
+    """A frame to look at: its number in the source from 0 on, milliseconds since the source's first, (H, W, 3) uint8
+    RGB. Frames of one `sequence` are neighbours; a picture is a sequence of its own, and so is what comes after a
+    camera was lost. Of a file: its `name`, and a `key` that changes when it does."""
+
+    number: int
+    milliseconds: float
+    sequence: int
+    rgb: np.ndarray
+    name: str = ""
+    key: str = ""
+
+
+class Source:
+    """`ends`: files do; `name`: what records call it; `skipped`: samples that nobody had time for."""
+
+    ends, name, skipped = True, "", 0
+
+    def looks(self, stop: threading.Event) -> Iterator[Look]:
+        """The frames that are sampled, until the source ends or `stop` is set."""
+        raise NotImplementedError
+
+
+class Sampler:
+    """True for the frames to look at, by their milliseconds, at `fps` samples a second; None: all."""
+
+    def __init__(self, fps: Fraction | None):
+        self._fps, self._next = fps, 0
+
+    def __call__(self, milliseconds: float) -> bool:
+        if self._fps is None:
+            return True
+        passed = (milliseconds + EARLY_MS) * float(self._fps) / 1000
+        if passed < self._next:
+            return False
+        self._next = int(passed) + 1
+        return True
+
+
+class Video(Source):
+    """A video file."""
+
+    def __init__(self, path: Path, fps: Fraction | None):
+        self.path, self._fps, self.name = path, fps, path.name
+
+    def looks(self, stop: threading.Event) -> Iterator[Look]:
+        capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
+        if not capture.isOpened():
+            raise UsageError(f"{self.path}: not a video that can be opened", "name another file")
+        sampler, first, last, number, key = Sampler(self._fps), None, 0.0, 0, _file_key(self.path)
+        usual = 1000 / (capture.get(cv2.CAP_PROP_FPS) or 25)
+        try:
+            while not stop.is_set() and capture.grab():
+                now = capture.get(cv2.CAP_PROP_POS_MSEC)
+                first = now if first is None else first
+                now = now - first if number == 0 or now - first > last else last + usual  # some containers stumble
+                last = now
+                if sampler(now):
+                    done, bgr = capture.retrieve()
+                    if done:
+                        yield Look(number, now, 0, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), self.path.name, key)
+                number += 1
+        finally:
+            capture.release()
+
+
+class Pictures(Source):
+    """A picture, or a folder of them in the order of their names, each by itself."""
+
+    def __init__(self, path: Path):
+        self.path, self.name = path, path.name
+        self._files = [path] if path.is_file() else sorted(one for one in path.iterdir() if is_picture(one))
+
+    def looks(self, stop: threading.Event) -> Iterator[Look]:
+        for number, file in enumerate(self._files):
+            if stop.is_set():
+                return
+            if (rgb := decode(file.read_bytes())) is None:
+                log.warning("%s: not a picture; passed over", file)
+                continue
+            yield Look(0, 0.0, number, rgb, file.name, _file_key(file))
+
+
+class Live(Source):
+    """A camera of this machine by its number, or an address. A thread reads on while frames are looked at, so that
+    what is looked at is new. It is opened again when lost."""
+
+    ends = False
+
+    def __init__(self, where: int | str, fps: Fraction | None):
+        self._where, self._fps = where, fps
+        self.name = f"camera-{where}" if isinstance(where, int) else _without_password(where)
+
+    def looks(self, stop: threading.Event) -> Iterator[Look]:
+        waiting: queue.Queue[Look] = queue.Queue(WAITING)
+        threading.Thread(target=self._read, args=(waiting, stop), name="camera", daemon=True).start()
+        while not stop.is_set():
+            try:
+                yield waiting.get(timeout=0.2)
+            except queue.Empty:
+                continue
+
+    def _read(self, waiting: queue.Queue, stop: threading.Event) -> None:
+        began, number, sequence, pause = time.monotonic(), 0, 0, FIRST_PAUSE_S
+        while not stop.is_set():
+            capture = self._open()
+            sampler, since, found = Sampler(self._fps), time.monotonic(), False
+            while not stop.is_set() and capture.grab():
+                now = time.monotonic()
+                if sampler((now - since) * 1000):
+                    done, bgr = capture.retrieve()
+                    if done:
+                        rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+                        self._offer(waiting, Look(number, (now - began) * 1000, sequence, rgb))
+                        number, found = number + 1, True
+            capture.release()
+            pause = FIRST_PAUSE_S if found else min(2 * pause, LONGEST_PAUSE_S)
+            sequence += 1
+            if not stop.is_set():
+                log.warning("%s: no picture; opened again in %.0f s", self.name, pause)
+                stop.wait(pause * random.uniform(0.5, 1))
+
+    def _open(self) -> cv2.VideoCapture:
+        if isinstance(self._where, int):
+            return cv2.VideoCapture(self._where)
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPENING_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READING_MS]
+        return cv2.VideoCapture(self._where, cv2.CAP_FFMPEG, limits)
+
+    def _offer(self, waiting: queue.Queue, look: Look) -> None:
+        while True:
+            try:
+                waiting.put_nowait(look)
+                return
+            except queue.Full:
+                try:
+                    waiting.get_nowait()
+                    self.skipped += 1
+                except queue.Empty:
+                    pass
+
+
+def is_picture(path: Path) -> bool:
+    """True where a file is a picture, by its name."""
+    return path.is_file() and path.suffix.lower() in PICTURES
+
+
+def source(named: str, fps: Fraction | None) -> Source:
+    """The source that `--camera` names: a number, an address, a file, a folder of pictures. Raises UsageError."""
+    if not named:
+        raise UsageError("no camera is named", "name a camera with --camera, or in config.toml: 0, an address, a file")
+    if named.isdecimal():
+        return Live(int(named), fps)
+    if "://" in named:
+        return Live(named, fps)
+    path = Path(named)
+    if path.is_dir() or is_picture(path):
+        return Pictures(path)
+    if path.is_file():
+        return Video(path, fps)
+    if named.startswith("/dev/"):
+        raise UsageError(f"{named}: not there", "name the camera by its number: 0 is the first")
+    raise UsageError(f"--camera {named}: not there", "name a camera (0), an address, or a file")
+
+
+def _file_key(path: Path) -> str:
+    state = path.stat()
+    return f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
+
+
+def _without_password(address: str) -> str:
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

@@ -1,0 +1,57 @@
+"""Clips over HTTP: the routes below /v1/clips."""
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse
+
+from components.serving import describe_clips as describe
+from components.serving.clips import Clips, Job
+from components.serving.pictures import DIGITS, Refusal, content_type
+
+TYPES = ("video/", "application/octet-stream")
+
+
+def add_clips(app: FastAPI, clips: Clips) -> None:
+    """Adds POST /v1/clips, and GET and DELETE of a job, and of what it made."""
+
+    @app.post(
+        "/v1/clips", status_code=202, summary="Score a video", responses=describe.POST, openapi_extra=describe.REQUEST,
+        description=describe.TEXT,
+    )  # fmt: skip
+    async def post(request: Request) -> JSONResponse:
+        kind = content_type(request)
+        if not kind.startswith(TYPES):
+            raise Refusal(415, f"content type {kind or 'missing'} is not served", "send video/mp4, for example")
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and (len(declared) > DIGITS or int(declared) > clips.clip_bytes):
+            raise Refusal(413, f"the clip is larger than {clips.clip_bytes} bytes", "cut it, or scale it down")
+        job = await clips.add(request.stream())
+        return JSONResponse(told(job), 202, {"Location": f"/v1/clips/{job.name}"})
+
+    @app.get("/v1/clips/{job}", summary="How far it is, and what it made", responses=describe.GET)
+    async def get(job: str) -> JSONResponse:
+        return JSONResponse(told(clips.job(job)))
+
+    @app.delete("/v1/clips/{job}", summary="End a job", responses=describe.DELETE)
+    async def end(job: str) -> JSONResponse:
+        return JSONResponse({"job": clips.end(job).name, "state": "ended"})
+
+    @app.get("/v1/clips/{job}/{result}", summary="What it made", response_class=FileResponse, responses=describe.RESULT)
+    async def fetch(job: str, result: str) -> FileResponse:
+        made = clips.job(job).results
+        if result not in made:
+            raise Refusal(404, f"the job has no {result[:64]!r}", f"there is: {', '.join(made) or 'nothing yet'}")
+        return FileResponse(made[result], filename=f"{result}{made[result].suffix}")
+
+
+def told(job: Job) -> dict:
+    """What a client is told of a job."""
+    says: dict = {"job": job.name, "state": job.state}
+    if job.progress:
+        says["progress"] = {"frames": job.progress[0], "of": job.progress[1]}
+    if job.error:
+        says["error"] = job.error
+    if job.summary and job.state == "done":
+        moments = [{name: value for name, value in one.items() if name != "uri"} for one in job.summary["moments"]]
+        says |= {"model": job.summary["model"], "frames": job.summary["frames"], "moments": moments}
+        says["results"] = {name: f"/v1/clips/{job.name}/{name}" for name in job.results}
+    return says

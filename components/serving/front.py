@@ -1,0 +1,64 @@
+"""What stands between the server and the routes: every request passes it, in this order."""
+
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+
+from components.serving.champion import Champion
+from components.serving.deadline import Deadline
+from components.serving.exchange import ID, STARTS, Exchanges
+from components.serving.linger import Lingering
+from components.serving.logs import RequestLog
+from components.serving.metrics import Metrics
+from components.serving.model import HEADER
+from components.serving.options import Options
+from components.serving.pictures import Limits
+from components.serving.rate import Rate
+from components.serving.refusing import Defects
+from components.serving.tokens import Guard, Tokens
+
+READ_OFF = 4  # times the limit on a body: what is read and thrown away of one that is too large
+
+
+class ModelHeader:
+    """ASGI middleware: every answer, errors too, names the model that is being served."""
+
+    def __init__(self, app, champion: Champion):
+        self.app, self.champion = app, champion
+
+    async def __call__(self, scope, receive, send):
+        async def named(message):
+            model = self.champion.model
+            if model and message["type"] in STARTS:
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message).setdefault(HEADER, model.tag)
+            await send(message)
+
+        await self.app(scope, receive, named)
+
+
+def add_front(app: FastAPI, champion: Champion, limits: Limits, options: Options, metrics: Metrics) -> None:
+    """Adds the middlewares. Raises SightlineError where the token file is none to go by."""
+    observers = [metrics, *([RequestLog()] if options.log == "json" else [])]
+    order = [
+        # The outermost sees every answer: also those of a page's origin (CORS asks without a token), and of a defect.
+        (Exchanges, {"observers": observers}),
+        *([(CORSMiddleware, _cors(options.cors))] if options.cors else []),
+        (ModelHeader, {"champion": champion}),
+        (Lingering, {"most": READ_OFF * limits.body_bytes}),
+        (Defects, {}),
+        *([(Guard, {"tokens": Tokens(options.tokens)})] if options.tokens else []),
+        *([(Rate, {"rate": options.rate, "refused": metrics.refused})] if options.rate else []),
+        (Deadline, {"seconds": options.timeout_s}),
+    ]
+    for kind, given in reversed(order):
+        app.add_middleware(kind, **given)
+
+
+def _cors(origins: tuple[str, ...]) -> dict:
+    return {
+        "allow_origins": origins,
+        "allow_methods": ["GET", "POST", "DELETE"],
+        "allow_headers": ["Authorization", "Content-Type", ID, "X-Sightline-Session"],
+        "expose_headers": [ID, HEADER, "Retry-After"],
+    }

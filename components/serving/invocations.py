@@ -1,0 +1,80 @@
+"""The service as MLflow's and SageMaker's clients know one: POST /invocations, GET /ping."""
+
+from functools import partial
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from components.serving import describe_invocations as describe
+from components.serving.backlog import Kept
+from components.serving.model import HEADER, ServedModel
+from components.serving.pictures import HOW as HOW_PICTURES
+from components.serving.pictures import Refusal, content_type, least_score, read_body, read_pictures
+from components.serving.refusing import answer
+from components.serving.score import Desk, score
+from components.serving.scoring import HOW, parse, record
+
+JSON, X_IMAGE = "application/json", "application/x-image"  # the latter is SageMaker's word for a picture of any format
+ERROR_TYPE, VARIANT = "x-amzn-errortype", "x-amzn-invoked-production-variant"
+
+
+def add_invocations(app: FastAPI, desk: Desk) -> None:
+    """Adds /ping, /invocations and /endpoints/RECIPE/invocations."""
+
+    @app.get("/ping", summary="A model is loaded", responses=describe.NOT_READY)
+    async def ping() -> dict:
+        return {"status": "ready", "model": desk.serving().identity}
+
+    @app.post(
+        "/invocations", summary="Score pictures, as MLflow and SageMaker ask", responses=describe.INVOCATIONS,
+        openapi_extra=describe.REQUEST, description=describe.TEXT,
+    )  # fmt: skip
+    async def invocations(request: Request) -> JSONResponse:
+        return await _invoked(request, desk)
+
+    @app.post(
+        "/endpoints/{endpoint}/invocations", summary="The same where SageMaker's own clients look for it",
+        responses=describe.ENDPOINT, openapi_extra=describe.REQUEST,
+    )  # fmt: skip
+    async def invoke_endpoint(request: Request, endpoint: str) -> JSONResponse:
+        try:
+            model = desk.serving()
+            if endpoint != model.bundle.recipe:
+                raise Refusal(
+                    404, f"endpoint {endpoint[:64]!r} is not served", f"served here: {model.bundle.recipe}"
+                )  # fmt: skip
+            reply = await _invoked(request, desk)
+        except Refusal as refusal:
+            return _told(request, refusal)
+        reply.headers[VARIANT] = reply.headers[HEADER]
+        return reply
+
+
+async def _invoked(request: Request, desk: Desk) -> JSONResponse:
+    """The answer to pictures as a body or a form, or to MLflow's JSON. Raises Refusal."""
+    least = least_score(request, desk.serving().bundle)  # before a body is read that could not be scored
+    kind = content_type(request)
+    if kind == JSON:
+        act = partial(_asked, body=await read_body(request, desk.limits, HOW), least=least, desk=desk)
+    else:
+        raw = kind == X_IMAGE
+        contents = [await read_body(request, desk.limits, HOW_PICTURES)] if raw else None
+        contents = contents or await read_pictures(request, desk.limits)
+        act = partial(score, contents=contents, limits=desk.limits, least=least)
+    model, results = await desk.answered(request, act)
+    return JSONResponse({"predictions": [record(result) for result in results]}, headers={HEADER: model.tag})
+
+
+def _asked(model: ServedModel, body: bytes, least: float | None, desk: Desk, kept: Kept | None) -> list[dict]:
+    """The results for the pictures of MLflow's JSON. What it says of a score counts before what the query says."""
+    asked = parse(body, model.bundle, desk.limits)
+    return score(model, asked.pictures, desk.limits, least if asked.least is None else asked.least, kept)
+
+
+def _told(request: Request, refusal: Refusal) -> JSONResponse:
+    """A refusal in the words in which AWS's clients look for errors: the kind in a header, `Message` in the body."""
+    plain = answer(request.scope, refusal)
+    headers = {name: value for name, value in plain.headers.items() if name not in ("content-length", "content-type")}
+    headers[ERROR_TYPE] = "ServiceUnavailable" if refusal.status >= 500 else "ValidationError"
+    says = {"error": refusal.error, "remedy": refusal.remedy, "Message": f"{refusal.error}; {refusal.remedy}"}
+    return JSONResponse(says, plain.status_code, headers)

@@ -1,0 +1,128 @@
+"""What the service has done and is doing, for Prometheus."""
+
+from collections.abc import Callable, Iterator
+
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from components.serving import describe
+from components.serving.exchange import Exchange
+from components.serving.refusing import REASONS
+
+REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+ENGINE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+disable_created_metrics()  # a time of creation for each series would double their number
+
+
+class Metrics:
+    """Counts of one service, in a registry of their own. Labels are of few words: routes are templates, and what the
+    service does not have is one of them."""
+
+    def __init__(self):
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = Counter(
+            "sightline_requests", "Requests by route, method and status (0: broken off unanswered)",
+            ["route", "method", "status"], registry=self.registry,
+        )  # fmt: skip
+        self._seconds = Histogram(
+            "sightline_request_seconds", "From a request's head to the end of its answer; of a stream, all it lasted",
+            ["route", "method"], buckets=REQUEST_S, registry=self.registry,
+        )  # fmt: skip
+        self._in_flight = Gauge(
+            "sightline_requests_in_flight", "Requests and streams that are being answered", registry=self.registry
+        )
+        self._refusals = Counter(
+            "sightline_refusals", "Requests and messages of streams that were refused", ["reason"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._pictures = Counter("sightline_pictures", "Pictures and frames scored", registry=self.registry)
+        self._engine = Histogram(
+            "sightline_engine_seconds", "One pass of the network", buckets=ENGINE_S, registry=self.registry
+        )
+        self._captured = Counter(
+            "sightline_captured", "Pictures whose answers were written down", registry=self.registry
+        )  # fmt: skip
+        self._capture_dropped = Counter(
+            "sightline_capture_dropped", "Pictures that were drawn for that and were not written", ["reason"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._capture_problem = Gauge(
+            "sightline_capture_problem", "1 where the last of them could not be written, else 0", registry=self.registry
+        )
+
+    def began(self, exchange: Exchange) -> None:
+        """A request has come."""
+        self._in_flight.inc()
+
+    def ended(self, exchange: Exchange) -> None:
+        """It was answered, or broke off."""
+        self._in_flight.dec()
+        self._requests.labels(exchange.route, exchange.method, exchange.status).inc()
+        self._seconds.labels(exchange.route, exchange.method).observe(exchange.seconds)
+        if exchange.status >= 400:
+            self.refused(exchange.reason or REASONS.get(exchange.status, "other"))
+
+    def refused(self, reason: str) -> None:
+        """A request or message was refused, for a reason of few words."""
+        self._refusals.labels(reason).inc()
+
+    def passed(self, pictures: int, seconds: float) -> None:
+        """The network has looked at so many pictures in so long. From any thread."""
+        self._pictures.inc(pictures)
+        self._engine.observe(seconds)
+
+    def captured(self, pictures: int) -> None:
+        """So many pictures and their answers were written down. From any thread."""
+        self._captured.inc(pictures)
+
+    def capture_dropped(self, pictures: int, reason: str) -> None:
+        """So many were not, for a reason of few words. From any thread."""
+        self._capture_dropped.labels(reason).inc(pictures)
+
+    def capture_problem(self, there: bool) -> None:
+        """Whether the last write failed. From any thread."""
+        self._capture_problem.set(there)
+
+
+class State(Collector):
+    """What is so at the moment that somebody looks: the model, the gate, the sessions."""
+
+    def __init__(self, champion, gate, sessions: Callable[[], int]):
+        self._champion, self._gate, self._sessions = champion, gate, sessions
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """The families. A model that is no longer served has no series left."""
+        model = self._champion.model
+        info = GaugeMetricFamily(
+            "sightline_model_info", "The model that is served: 1", labels=["recipe", "version", "digest"]
+        )
+        if model:
+            info.add_metric([str(value) for value in model.identity.values()], 1)
+        yield info
+        yield CounterMetricFamily(
+            "sightline_model_swaps", "Times that a model took the place of another", value=self._champion.swaps
+        )
+        yield GaugeMetricFamily(
+            "sightline_model_problem", "1 where the model is not what the pointer names, else 0",
+            value=int(self._champion.problem is not None),
+        )  # fmt: skip
+        yield GaugeMetricFamily(
+            "sightline_gate_within", "Requests that hold a place: at work, or waiting", value=self._gate.within
+        )
+        yield GaugeMetricFamily("sightline_gate_waiting", "Requests that wait for a thread", value=self._gate.waiting)
+        yield GaugeMetricFamily("sightline_sessions", "Sessions that are followed", value=self._sessions())
+
+
+def add_metrics(app: FastAPI, metrics: Metrics, state: State) -> None:
+    """Adds GET /metrics, in the Prometheus text format or, for who asks for it, OpenMetrics."""
+    metrics.registry.register(state)
+
+    @app.get("/metrics", summary="Counts for Prometheus", response_class=Response, responses=describe.METRICS)
+    async def measured(request: Request) -> Response:
+        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(metrics.registry), headers={"Content-Type": kind})

@@ -1,0 +1,97 @@
+"""How a service is run, beyond what it serves: said at the command line or by the environment."""
+
+import argparse
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.core.errors import SightlineError
+
+TOKENS = "SIGHTLINE_TOKENS_FILE"  # the environment's word for --token-file
+TIMEOUT_S = 30.0
+MOST_RATE = 1_000_000.0
+SHARE, MEGABYTES = 0.1, 1000  # of what is captured
+ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:]+\](:\d{1,5})?")
+
+
+@dataclass(frozen=True)
+class Capturing:
+    """A sample of what is asked and answered is written to `folder`: this `share` of requests, with their `pictures` or
+    without, of at most so many `megabytes` altogether."""
+
+    folder: Path
+    share: float = SHARE
+    pictures: bool = False
+    megabytes: int = MEGABYTES
+
+
+@dataclass(frozen=True)
+class Options:
+    """`log`: text, or json with a line a request; `tokens`: the file of those who may ask, None: everybody may;
+    `rate`: requests a second and client, None: any number; `timeout_s`: for one request; `cors`: origins whose pages
+    may ask, `*` for all; `capture`: what is kept of requests, None: nothing."""
+
+    log: str = "text"
+    tokens: Path | None = None
+    rate: float | None = None
+    timeout_s: float = TIMEOUT_S
+    cors: tuple[str, ...] = ()
+    capture: Capturing | None = None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `options_of` to a command line."""
+    parser.add_argument("--log", choices=("text", "json"), default="text", help="json: a line a request (default text)")
+    parser.add_argument(
+        "--token-file", metavar="FILE", help=f"who may ask: a token a line, re-read when it changes (default ${TOKENS})"
+    )
+    parser.add_argument("--rate", type=float, metavar="N", help="requests a second and client (default: any number)")
+    parser.add_argument(
+        "--timeout", type=float, default=TIMEOUT_S, metavar="S", help="seconds for one request (default %(default)g)"
+    )
+    parser.add_argument(
+        "--cors", action="append", default=[], metavar="ORIGIN", help="a page's origin that may ask; may be repeated"
+    )
+    parser.add_argument("--capture", metavar="DIR", help="where a sample of requests and answers is kept")
+    parser.add_argument("--capture-share", type=float, metavar="P", help=f"of requests, from 0 to 1 (default {SHARE})")
+    parser.add_argument("--capture-pictures", action="store_true", help="keep the pictures too, scaled to 640 pixels")
+    parser.add_argument(
+        "--capture-mb", type=int, metavar="N", help=f"megabytes of it; the oldest make room (default {MEGABYTES})"
+    )
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    """The options of a parsed command line and, where it does not say, the environment's token file.
+
+    Raises SightlineError for a rate or timeout that is no number above 0, for what is no origin, and for a share or
+    size of what is captured that cannot be, or that says nothing because no folder is named.
+    """
+    if arguments.rate is not None and not 0 < arguments.rate <= MOST_RATE:
+        raise SightlineError(f"--rate {arguments.rate:g} is not a number above 0", "for example: --rate 10")
+    if not (arguments.timeout > 0 and math.isfinite(arguments.timeout)):
+        raise SightlineError(f"--timeout {arguments.timeout:g} is not a number above 0", "for example: --timeout 30")
+    for origin in arguments.cors:
+        if not ORIGIN.fullmatch(origin):
+            raise SightlineError(f"--cors {origin} is no origin", "for example: --cors https://example.com, or *")
+    file = arguments.token_file or os.environ.get(TOKENS)
+    tokens = Path(file) if file else None
+    cors, capture = tuple(arguments.cors), _capturing(arguments)
+    return Options(arguments.log, tokens, arguments.rate, arguments.timeout, cors, capture)
+
+
+def _capturing(arguments: argparse.Namespace) -> Capturing | None:
+    share, megabytes = arguments.capture_share, arguments.capture_mb
+    if not arguments.capture:
+        said = {"--capture-share": share, "--capture-pictures": arguments.capture_pictures, "--capture-mb": megabytes}
+        for name, value in said.items():
+            if value is not None and value is not False:
+                raise SightlineError(f"{name}: nothing is captured", "name the folder: --capture DIR")
+        return None
+    share, megabytes = SHARE if share is None else share, MEGABYTES if megabytes is None else megabytes
+    if not 0 < share <= 1:
+        raise SightlineError(f"--capture-share {share:g} is no share of requests", "for example: --capture-share 0.1")
+    if megabytes < 1:
+        raise SightlineError(f"--capture-mb {megabytes} is not a number above 0", "for example: --capture-mb 1000")
+    return Capturing(Path(arguments.capture), share, arguments.capture_pictures, megabytes)

@@ -1,0 +1,120 @@
+"""The receiver's contract: each record once by (device, sequence), and what is refused."""
+
+import json
+import sqlite3
+
+import httpx
+import pytest
+
+from components.edge.device.uplink import ABOUT, KEY, PATH
+from components.edge.ledger import Ledger, fleet, records
+from tests.edge import making
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("receiver")
+    (folder / "releases").mkdir()
+    (folder / "releases" / "release.json").write_text("{}")
+    (folder / "secret").write_text("secret")
+    running = making.Receiver(folder, f"--releases={folder / 'releases'}", token="word")
+    yield running
+    running.end()
+
+
+def lines(first: int, last: int, score: float = 0.5) -> bytes:
+    rows = ({"sequence": number, "record": {"frame": number, "score": score}} for number in range(first, last + 1))
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def post(receiver, key: str, body: bytes, about: dict | None = None, token: str = "word") -> httpx.Response:
+    headers = {KEY: key, ABOUT: json.dumps(about or {}), "Authorization": f"Bearer {token}"}
+    return httpx.post(receiver.url + PATH, content=body, headers=headers, timeout=60)
+
+
+def kept(receiver, device: str) -> list[int]:
+    return [row["sequence"] for row in records(receiver.store, device)]
+
+
+def test_a_batch_is_kept_once_however_often_it_comes(receiver):
+    for new in (3, 0, 0):
+        answer = post(receiver, "one/1-3", lines(1, 3))
+        assert answer.status_code == 200 and answer.json() == {"acknowledged": [1, 3], "new": new}
+    assert post(receiver, "one/2-5", lines(2, 5)).json() == {"acknowledged": [2, 5], "new": 2}
+    assert kept(receiver, "one") == [1, 2, 3, 4, 5]
+
+
+def test_devices_have_numbers_of_their_own(receiver):
+    assert post(receiver, "two/1-2", lines(1, 2)).json()["new"] == 2
+    assert post(receiver, "three/1-2", lines(1, 2, 0.7)).json()["new"] == 2
+    assert [row["score"] for row in records(receiver.store, "three")] == [0.7, 0.7]
+
+
+def test_two_devices_with_one_id_are_a_conflict_and_nothing_is_kept_of_the_batch(receiver):
+    post(receiver, "copied/1-2", lines(1, 2))
+    answer = post(receiver, "copied/2-4", lines(2, 4, 0.9))
+    assert answer.status_code == 409 and "--state" in answer.json()["remedy"]
+    assert kept(receiver, "copied") == [1, 2]
+
+
+def test_the_fleet_knows_what_a_device_said_last(receiver):
+    told = {"device": "four", "model": "toy/v3@0/int8", "release": 7, "waiting": 12, "dropped": 1, "camera": "gate"}
+    post(receiver, "four/3-4", lines(3, 4), told)
+    answer = post(receiver, "four/0-0", b"", told | {"waiting": 0, "release": 8})
+    assert answer.json() == {"acknowledged": [0, 0], "new": 0}
+    (row,) = [row for row in fleet(receiver.store) if row["device"] == "four"]
+    assert (row["model"], row["release"], row["waiting"], row["camera"]) == ("toy/v3@0/int8", 8, 0, "gate")
+    assert row["records"] == 2 and row["missing"] == 1  # of 1 and 2 one was dropped
+    assert row["first_seen"] < row["last_seen"]
+    over = httpx.get(f"{receiver.url}/v1/fleet", headers={"Authorization": "Bearer word"}, timeout=60).json()
+    assert [one["device"] for one in over] == [one["device"] for one in fleet(receiver.store)]
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "about", "status"),
+    [
+        ("", lines(1, 1), {}, 400),
+        ("no key", lines(1, 1), {}, 400),
+        ("../x/1-1", lines(1, 1), {}, 400),
+        ("bad/1-2", lines(1, 1), {}, 400),
+        ("bad/1-1", lines(1, 2), {}, 400),
+        ("bad/2-1", b"", {}, 400),
+        ("bad/0-0", lines(0, 0), {}, 400),
+        ("bad/1-3", lines(1, 1) + lines(3, 3) + lines(2, 2), {}, 400),
+        ("bad/1-1", b"{", {}, 400),
+        ("bad/1-1", b"[" * 100_000, {}, 400),
+        ("bad/1-1", b'{"sequence": true, "record": {}}', {}, 400),
+        ("bad/1-1", b'{"sequence": 1, "record": "x"}', {}, 400),
+        ("bad/1-1", b'{"sequence": 1}', {}, 400),
+        ("bad/1-1", b"\xff\xfe", {}, 400),
+        ("bad/1-1", lines(1, 1), {"device": "good"}, 400),
+        ("bad/1-1", lines(1, 1), {"release": [1]}, 400),
+        ("bad/1-1", lines(1, 1), {"release": 1 << 70}, 400),
+        ("bad/1-1", lines(1, 1), {"model": "\ud800"}, 400),
+        ("bad/1-1", b" " * (17 << 20), {}, 413),
+    ],
+)
+def test_what_is_no_batch_is_refused_whole(receiver, key, body, about, status):
+    answer = post(receiver, key, body, about)
+    assert answer.status_code == status and set(answer.json()) == {"error", "remedy"}
+    assert kept(receiver, "bad") == []
+
+
+def test_a_token_is_asked_for(receiver):
+    assert post(receiver, "five/1-1", lines(1, 1), token="other").status_code == 401
+    assert httpx.get(f"{receiver.url}/v1/fleet", timeout=60).status_code == 401
+    assert kept(receiver, "five") == []
+
+
+@pytest.mark.parametrize("name", ["..%2Fsecret", "%2e%2e%2fsecret", "nothing", ".hidden", "a%2Fb"])
+def test_only_releases_are_given_out(receiver, name):
+    assert httpx.get(f"{receiver.url}/v1/releases/release.json", timeout=60).text == "{}"
+    assert httpx.get(f"{receiver.url}/v1/releases/{name}", timeout=60).status_code == 404
+
+
+def test_a_failure_in_the_middle_leaves_nothing_of_a_batch(tmp_path):
+    ledger = Ledger(tmp_path)
+    with pytest.raises(sqlite3.Error):
+        ledger.take("one", {}, [(1, "{}"), (2, None)])
+    assert ledger.take("one", {}, [(1, "{}")]) == 1
+    assert [row["records"] for row in fleet(tmp_path)] == [1]
