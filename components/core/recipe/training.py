@@ -135,7 +135,7 @@ class Tracker(Section):
     by IoU are one (0: never). `lost_frames`: intervals between frames that are missed before a track is given up.
     `momentum`: share of the old embedding in the smoothed one. `min_hits`: frames in a row until a track is confirmed;
     those of the first frame are at once. `tuned`: `high_score`, `new_score`, `appearance_distance`,
-    `iou_distance` and `min_hits` are replaced, after training, by those that do best on the validation split, should
+    `iou_distance`, `min_hits` and `lost_frames` are replaced, after training, by those that do best on the validation split, should
     others do better.
     """
 

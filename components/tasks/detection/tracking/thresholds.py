@@ -5,10 +5,15 @@ from components.core.recipe import Recipe, Tracker
 from components.tasks.detection.found import FoundSamples
 from components.tasks.detection.tracking.metrics import tracking_metrics
 
-# What is tried, one after another, each with the best so far of those before: first the scores that count as high and,
-# of these, how much more begins a track; then how far apart what belongs together may look and lie.
+# What is tried, one after another, each with the best so far of the others: first the scores that count as high and, of
+# these, how much more begins a track; then how far apart what belongs together may look and lie. All of it a few times
+# over, since what is best of one depends on the others.
 SCORES = [(high, high + above) for high in (0.15, 0.2, 0.3, 0.4, 0.5) for above in (0.0, 0.1, 0.2, 0.3)]
-OTHERS = {"appearance_distance": (0.4, 0.6, 0.8, 1.0), "iou_distance": (0.5, 0.7, 0.8), "min_hits": (1, 2)}
+OTHERS = {
+    "appearance_distance": (0.4, 0.6, 0.8, 1.0), "iou_distance": (0.5, 0.7, 0.8), "min_hits": (1, 2),
+    "lost_frames": (10.0, 20.0, 30.0),
+}  # fmt: skip
+ROUNDS = 3
 
 
 def chosen(recipe: Recipe, given: Tracker, samples: FoundSamples) -> tuple[Tracker, dict[str, float]]:
@@ -27,9 +32,14 @@ def chosen(recipe: Recipe, given: Tracker, samples: FoundSamples) -> tuple[Track
         return tracker, tracking_metrics(samples.followed(tracker).measurable(recipe.task))
 
     best = measured(given)
-    for changes in _changes() if given.tuned else ():
-        tried = [measured(_changed(best[0], change)) for change in changes if _changed(best[0], change) != best[0]]
-        best = max([best, *tried], key=lambda one: quality(one[1]))
+    for _ in range(ROUNDS if given.tuned else 0):
+        before = best[0]
+        for changes in _changes():
+            trackers = [_changed(best[0], change) for change in changes]
+            tried = [measured(tracker) for tracker in trackers if tracker != best[0]]
+            best = max([best, *tried], key=lambda one: quality(one[1]))
+        if best[0] == before:
+            break
     return best
 
 
