@@ -134,9 +134,8 @@ class Tracker(Section):
     `unconfirmed_iou_distance` of unconfirmed tracks. `duplicate_distance`: a tracked and a lost track nearer than this
     by IoU are one (0: never). `lost_frames`: intervals between frames that are missed before a track is given up.
     `momentum`: share of the old embedding in the smoothed one. `min_hits`: frames in a row until a track is confirmed;
-    those of the first frame are at once. `tuned`: `high_score`, `new_score`, `appearance_distance`,
-    `iou_distance`, `min_hits` and `lost_frames` are replaced, after training, by those that do best on the validation split, should
-    others do better.
+    those of the first frame are at once. `tuned`: `high_score`, `new_score`, `appearance_distance`, `iou_distance`,
+    `min_hits` and `lost_frames` are replaced, after training, where others do better on the validation split.
     """
 
     tuned: bool = True
