@@ -169,17 +169,17 @@ def swaps(root: Path, seconds: float) -> None:
         nonlocal done
         for number in range(SWAPS):
             pointer = pointers[number % 2]
-            write_pointer(deployed, pointer)
             tag = model_tag(RECIPE, pointer)
+            wanted = load.seen[tag] + 2 * 8 + 1  # more than 8 clients can have under way
+            write_pointer(deployed, pointer)
             deadline = time.monotonic() + 60
-            while load.seen[tag] < seen[tag] + 5:
+            while load.seen[tag] < wanted:
                 if time.monotonic() > deadline:
                     return
                 await asyncio.sleep(0.02)
-            seen[tag] = load.seen[tag]
             done += 1
 
-    load, seen = Load(), {model_tag(RECIPE, pointer): 0 for pointer in pointers}
+    load = Load()
     with running(root, service(root, port), port, "/readyz"):
         content = request(HOST, "/v1/predict", picture(root), "image/jpeg")
         try:

@@ -71,3 +71,15 @@ def test_public_functions_say_what_they_return():
                 if node.name == "main" or file.name == "__main__.py":
                     continue
                 assert ast.get_docstring(node), f"{file}: {node.name} has no docstring"
+
+
+def test_every_parameter_that_dvc_watches_is_in_every_recipe():
+    """DVC stops a stage whose parameter is not written down, though it has a default."""
+    recipes = yaml.safe_load((PROJECT / "params.yaml").read_text())["recipes"]
+    for stage in yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"].values():
+        for watched in stage["do"].get("params", []) if stage.get("foreach") == "${recipes}" else []:
+            for name in recipes:
+                place = {"recipes": recipes}
+                for part in watched.replace("${key}", name).split("."):
+                    assert part in place, f"params.yaml has no {watched.replace('${key}', name)}"
+                    place = place[part]

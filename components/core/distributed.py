@@ -45,6 +45,7 @@ def launch(workers: int, module: str, arguments: list[str], least: int | None = 
     environment = os.environ | {"OMP_NUM_THREADS": threads, "HOROVOD_LOG_LEVEL": "error"}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(horovodrun), "-np", str(workers), "--gloo", "--disable-cache"]
+        command += ["--gloo-timeout-seconds", "300"]  # one that comes back imports for as long as a busy machine takes
         command += [] if least is None else _elastic(workers, least, Path(folder))
         command += [sys.executable, "-m", module, *arguments]
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, preexec_fn=_tied_to_parent) as process:

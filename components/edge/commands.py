@@ -1,6 +1,7 @@
 """Edge bundles, on the side of the workspace: build, key, release, receive, fleet, run."""
 
 import argparse
+import base64
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ from components.edge.device.update import environment
 
 EXAMPLE = "example: python -m components.edge build --recipe sensor -o sensor.tar.gz"
 TOKEN = "SIGHTLINE_EDGE_TOKEN"
+KEY_BYTES = 32  # of a public key, Ed25519's
 ARCHIVE = ".tar.gz"
 OPTIONS = ("camera", "uplink", "precision", "config")  # of the device's `run`
 PATHS = ("camera", "config")  # those that may be files: the archive's code runs in a folder of its own
@@ -71,7 +73,7 @@ def _build(arguments: argparse.Namespace) -> None:
 
     if not 0 <= arguments.limit <= 1:
         raise UsageError(f"--limit {arguments.limit:g} is not from 0 to 1", "take 0.01 for example")
-    public = Path(arguments.public_key).read_text().strip() if arguments.public_key else ""
+    public = _public(arguments.public_key) if arguments.public_key else ""
     output = Path(arguments.output).absolute() if arguments.output else None
     os.chdir(paths.workspace())
     recipe = load_recipe(arguments.recipe)
@@ -83,6 +85,17 @@ def _build(arguments: argparse.Namespace) -> None:
     told = {"archive": str(output), "bytes": output.stat().st_size, "sha256": file_sha256(output), **manifest}
     megabytes = told["bytes"] / 1e6
     _say(arguments, told, f"{output}: {megabytes:.1f} MB; {manifest['model']['default']}: {manifest['model']['why']}")
+
+
+def _public(file: str) -> str:
+    """The public key in a file. Raises UsageError for what is none: the private one would go to all devices."""
+    try:
+        text = Path(file).read_text().strip()
+        if len(base64.b64decode(text, validate=True)) == KEY_BYTES:
+            return text
+    except (OSError, ValueError):
+        pass
+    raise UsageError(f"--public-key {file}: is no public key", "name the .pub file that `sightline edge key` made")
 
 
 def _key(arguments: argparse.Namespace) -> None:

@@ -101,7 +101,7 @@ def records(folder: Path, device: str | None = None) -> Iterator[dict]:
         where, values = ("where device = ?", (device,)) if device else ("", ())
         query = f"select device, sequence, body from records {where} order by device, sequence"
         for row in base.execute(query, values):
-            yield {"device": row["device"], "sequence": row["sequence"], **json.loads(row["body"])}
+            yield json.loads(row["body"]) | {"device": row["device"], "sequence": row["sequence"]}
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import json
 import re
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unicodedata import category
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -112,7 +113,7 @@ def _about(request: Request, device: str) -> dict:
 def _is_plain(value: object) -> bool:
     if type(value) is int:
         return abs(value) < 1 << 63
-    return value is None or (type(value) is str and value.isprintable())
+    return value is None or (type(value) is str and not any(category(one) in ("Cc", "Cs") for one in value))
 
 
 async def _body(request: Request) -> bytes:

@@ -69,4 +69,9 @@ def _load_pyfunc(data_path: str) -> Pictures:
     pointer = read_pointer(deployed)
     if pointer is None:
         raise SightlineError(f"{deployed}: names no bundle", "export the model again: sightline export mlflow")
-    return Pictures(load_model(deployed, pointer, threads=len(os.sched_getaffinity(0))))
+    return Pictures(load_model(deployed, pointer, threads=_cores()))
+
+
+def _cores() -> int:
+    """How many this process may use, where the system says."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -105,7 +105,7 @@ def create_app(deployed: Path, limits: Limits = LIMITS, options: Options = OPTIO
     desk = Desk(serving, pool, gate, limits, capture.drawn)
     add_invocations(app, desk)
     add_inference(app, desk)
-    add_clips(app, clips)
+    add_clips(app, clips, serving)
     following = Following(serving, pool, gate, limits, capture.drawn)
     add_track(app, following)
     add_stream(app, following, metrics, options.timeout_s)

@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
 def loaded(deployed: Path, pointer: Pointer) -> tuple[ServedModel, int]:
     """(the model, how many passes of it to run side by side). A detector's frames have nothing to do with one another:
     several passes of few threads do more than one of many, whose threads wait for one another at every layer."""
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0))
     apart = read_bundle(deployed / pointer.folder, verify=False).finds_boxes
     passes = min(cores, PASSES) if apart else 1
     return load_model(deployed, pointer, cores // passes), passes

@@ -1,23 +1,28 @@
 """Clips over HTTP: the routes below /v1/clips."""
 
+import os
+from collections.abc import Callable
+
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse
 
 from components.serving import describe_clips as describe
-from components.serving.clips import Clips, Job
+from components.serving.clips import NO_JOB, Clips, Job
 from components.serving.pictures import DIGITS, Refusal, content_type
 
 TYPES = ("video/", "application/octet-stream")
 
 
-def add_clips(app: FastAPI, clips: Clips) -> None:
-    """Adds POST /v1/clips, and GET and DELETE of a job, and of what it made."""
+def add_clips(app: FastAPI, clips: Clips, serving: Callable[[], object]) -> None:
+    """Adds POST /v1/clips, and GET and DELETE of a job, and of what it made. `serving` raises Refusal (503) without a
+    model."""
 
     @app.post(
         "/v1/clips", status_code=202, summary="Score a video", responses=describe.POST, openapi_extra=describe.REQUEST,
         description=describe.TEXT,
     )  # fmt: skip
     async def post(request: Request) -> JSONResponse:
+        serving()  # before a clip is read that could not be scored
         kind = content_type(request)
         if not kind.startswith(TYPES):
             raise Refusal(415, f"content type {kind or 'missing'} is not served", "send video/mp4, for example")
@@ -40,7 +45,11 @@ def add_clips(app: FastAPI, clips: Clips) -> None:
         made = clips.job(job).results
         if result not in made:
             raise Refusal(404, f"the job has no {result[:64]!r}", f"there is: {', '.join(made) or 'nothing yet'}")
-        return FileResponse(made[result], filename=f"{result}{made[result].suffix}")
+        try:
+            found = os.stat(made[result])
+        except FileNotFoundError:
+            raise Refusal(404, f"there is no job {job[:64]!r}", NO_JOB) from None
+        return FileResponse(made[result], filename=f"{result}{made[result].suffix}", stat_result=found)
 
 
 def told(job: Job) -> dict:

@@ -7,8 +7,10 @@ in number and time, and ends with it.
 
 import asyncio
 import json
+import math
 import os
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -18,12 +20,16 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from components.core.distributed import die_with_parent
 from components.serving.pictures import Refusal
 
-MOST = 8  # jobs that are remembered; the oldest that ended makes room
+MOST = 8  # jobs that are remembered; the oldest that ended makes room for another whose clip has arrived
+LOOK_S = 60.0  # between two looks for jobs that ended too long ago
+MEMORY_BYTES = 16 << 30  # of addresses that a job may have: the runtimes reserve far more than they use
+FILE_BYTES = 2 << 30  # of one file that it makes
 KEEP_S = 3600.0  # how long what a job made can be fetched
 LONGEST_S = 3600.0  # one job
 CLIP_BYTES = 200_000_000
@@ -48,7 +54,7 @@ class Job:
     progress: tuple[int, int] | None = None
     error: str | None = None
     summary: dict | None = None
-    ended: float = 0.0
+    ended: float = math.inf
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -69,8 +75,7 @@ class Clips:
         self._worker: asyncio.Task | None = None
 
     def start(self) -> None:
-        """Begins to work on jobs."""
-        self._folder = Path(tempfile.mkdtemp(prefix="sightline-clips-"))
+        """Begins to work on jobs. The folder comes with the first: who takes no clips needs no disk."""
         self._worker = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
@@ -78,22 +83,32 @@ class Clips:
         self._worker.cancel()
         with suppress(asyncio.CancelledError):
             await self._worker
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        if self._folder:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def add(self, content: AsyncIterator[bytes]) -> Job:
         """A job for the clip whose bytes these are.
 
-        Raises Refusal: 400 where there are none, 413 where they are too many, 429 where too many jobs wait.
+        Raises Refusal: 400 where there are none, 413 where they are too many, 429 where too many jobs wait, 503 where
+        the disk does not take them.
         """
-        self._make_room()
-        job = Job(uuid.uuid4().hex, self._folder)
-        job.folder = self._folder / job.name
+        self._forget_old()
+        if sum(job.state not in ENDED for job in self._jobs.values()) >= MOST:
+            raise Refusal(429, f"{MOST} clips are waiting", "ask again in a minute", "busy", 60)
+        job = Job(uuid.uuid4().hex, Path())
         self._jobs[job.name] = job  # from here on it has its place
         try:
             await self._receive(job, content)
+        except OSError as error:
+            self._forget(job)
+            why = error.strerror or str(error)
+            raise Refusal(503, f"the clip cannot be kept: {why}", "see the service's disk", "no_room") from None
         except BaseException:
             self._forget(job)
             raise
+        ended = [one for one in self._jobs.values() if one.state in ENDED]
+        for one in ended[: max(0, len(self._jobs) - MOST)]:
+            self._forget(one)
         self._waiting.put_nowait(job)
         return job
 
@@ -113,6 +128,9 @@ class Clips:
         return job
 
     async def _receive(self, job: Job, content: AsyncIterator[bytes]) -> None:
+        if self._folder is None or not self._folder.is_dir():  # one that lies idle may have been cleaned away
+            self._folder = Path(tempfile.mkdtemp(prefix="sightline-clips-"))
+        job.folder = self._folder / job.name
         job.folder.mkdir()
         read = 0
         with open(job.folder / "clip.mp4", "wb") as file:  # decoders go by the content; the name says: a video
@@ -120,13 +138,17 @@ class Clips:
                 read += len(chunk)
                 if read > self.clip_bytes:
                     raise Refusal(413, f"the clip is larger than {self.clip_bytes} bytes", "cut it, or scale it down")
-                file.write(chunk)
+                await asyncio.to_thread(file.write, chunk)
         if not read:
             raise Refusal(400, "the body is empty", "send a video as the body")
 
     async def _work(self) -> None:
         while True:
-            job = await self._waiting.get()
+            self._forget_old()
+            try:
+                job = await asyncio.wait_for(self._waiting.get(), LOOK_S)
+            except TimeoutError:
+                continue
             if job.name not in self._jobs:
                 continue  # ended before it began
             try:
@@ -134,7 +156,10 @@ class Clips:
             except Exception as error:  # the next job has nothing to do with it
                 job.state, job.error = FAILED, f"it could not be run: {error}"
             job.ended = time.monotonic()
-            (job.folder / "clip.mp4").unlink(missing_ok=True)
+            with suppress(OSError):
+                (job.folder / "clip.mp4").unlink()
+            if job.name not in self._jobs:  # ended meanwhile: what its process still wrote goes too
+                self._forget(job)
 
     async def _run(self, job: Job) -> None:
         given = [
@@ -163,23 +188,14 @@ class Clips:
             await process.wait()
             job.process = None
         if process.returncode:
-            job.state, job.error = FAILED, said or f"it ended with exit code {process.returncode}"
+            said = said if process.returncode > 0 else ""  # a signal leaves no last word
+            job.state, job.error = FAILED, said or f"its process ended with code {process.returncode}"
             return
         job.summary = json.loads(summary)
         job.error = await asyncio.to_thread(_refused, job.folder / "out" / "quarantine.parquet")
         job.state = FAILED if job.error else DONE
         if job.state == DONE:
             job.progress = job.summary["frames"], job.summary["frames"]
-
-    def _make_room(self) -> None:
-        """Raises Refusal (429) where all places are taken by jobs that have not ended."""
-        self._forget_old()
-        if len(self._jobs) < MOST:
-            return
-        ended = [job for job in self._jobs.values() if job.state in ENDED]
-        if not ended:
-            raise Refusal(429, f"{MOST} clips are waiting", "ask again in a minute", "busy", 60)
-        self._forget(ended[0])
 
     def _forget_old(self) -> None:
         now = time.monotonic()
@@ -188,19 +204,26 @@ class Clips:
 
     def _forget(self, job: Job) -> None:
         self._jobs.pop(job.name, None)
-        shutil.rmtree(job.folder, ignore_errors=True)
+        if job.folder != Path():
+            remove = partial(shutil.rmtree, job.folder, ignore_errors=True)
+            asyncio.get_running_loop().run_in_executor(None, remove)  # gigabytes, maybe: no request waits for that
 
 
 async def _listen(job: Job, stderr: asyncio.StreamReader) -> str:
-    """Notes how far the job is; returns what it said last."""
+    """Notes how far the job is; returns what it said last of other things."""
     last = ""
-    with suppress(ValueError):  # a line of over 64 KiB is none of ours: what is left is read by nobody
-        async for line in stderr:
-            text = line.decode(errors="replace").strip()
-            if found := PROGRESS.search(text):
-                job.progress = int(found[1]), int(found[2])
-            last = text or last
-    return last
+    while True:
+        try:
+            line = await stderr.readline()
+        except ValueError:  # over 64 KiB: that piece is dropped, the rest is read
+            continue
+        if not line:
+            return last
+        text = line.decode(errors="replace").strip()
+        if found := PROGRESS.search(text):
+            job.progress = int(found[1]), int(found[2])
+        elif text:
+            last = text
 
 
 def _refused(file: Path) -> str | None:
@@ -212,8 +235,14 @@ def _refused(file: Path) -> str | None:
 
 
 def _humble() -> None:
-    """For the child: behind all requests, and no longer than the service."""
+    """For the child: behind all requests, the first to go where memory is short, and no longer than the service."""
     os.nice(19)
+    for kind, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_FSIZE, FILE_BYTES)):
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, hard))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     die_with_parent()
 
 

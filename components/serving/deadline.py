@@ -5,12 +5,15 @@ import asyncio
 from components.serving.pictures import Refusal
 from components.serving.refusing import refuse
 
+CLIPS, CLIP_S = "/v1/clips", 600.0  # where clips are sent, and how long one may take to arrive
+
 
 class Deadline:
     """ASGI middleware: a request that takes too long is answered 504, or 408 where its body is what takes so long.
 
     Its work is cancelled; what cannot be stopped, a thread's, keeps its place in the gate until it has ended. An
-    answer that has begun is not cut short. WebSockets have a limit of their own (`stream.py`).
+    answer that has begun is not cut short. WebSockets have a limit of their own (`stream.py`); a clip, which is large,
+    has CLIP_S to arrive.
     """
 
     def __init__(self, app, seconds: float):
@@ -21,6 +24,8 @@ class Deadline:
             await self.app(scope, receive, send)
             return
         whole = not _brings_body(scope)
+        upload = scope["method"] == "POST" and scope["path"] == CLIPS
+        seconds = max(self.seconds, CLIP_S) if upload else self.seconds
 
         async def watched():
             nonlocal whole
@@ -33,12 +38,12 @@ class Deadline:
             await send(message)
 
         try:
-            async with asyncio.timeout(self.seconds) as limit:
+            async with asyncio.timeout(seconds) as limit:
                 await self.app(scope, watched, in_time)
         except TimeoutError:
             if not limit.expired():
                 raise  # somebody else's
-            await refuse(scope, receive, send, too_late(self.seconds) if whole else too_slow(self.seconds))
+            await refuse(scope, receive, send, too_late(seconds) if whole else too_slow(seconds))
 
 
 def _brings_body(scope) -> bool:

@@ -1,6 +1,6 @@
 """What the OpenAPI page (/docs) says of clips."""
 
-from components.serving.describe import refusal
+from components.serving.describe import NOT_READY, refusal
 
 TEXT = """Takes a video as the body and answers at once, with the job's name. The job scores it as `sightline predict`
 does: at the recipe's frame rate, with boxes, tracks and drawn footage where the model has them. Jobs run one after
@@ -33,6 +33,7 @@ POST = {
     400: refusal("There is no body", "the body is empty", "send a video as the body"),
     413: refusal("The clip is too large", "the clip is larger than 200000000 bytes", "cut it, or scale it down"),
     415: refusal("The body is no video", "content type text/plain is not served", "send video/mp4, for example"),
+    **NOT_READY,
 }
 GET = {
     200: _json("`state` is queued, running, done or failed; `error` says why it failed", _DONE),
@@ -41,5 +42,8 @@ GET = {
 DELETE = {200: _json("It has ended, and what it made is gone", {"job": "5f0c1d...", "state": "ended"}), **_NO_JOB}
 RESULT = {
     200: {"description": "Parquet, CSV, a result file of the MOTChallenge, or MP4", "content": {"*/*": _VIDEO}},
+    206: {"description": "The part of it that `Range` asks for", "content": {"*/*": _VIDEO}},
+    400: {"description": "`Range` cannot be read", "content": {"text/plain": {}}},
+    416: {"description": "`Range` lies beyond its end", "content": {"text/plain": {}}},
     404: refusal("There is no such job or result", "the job has no 'drawn'", "there is: predictions, moments"),
 }

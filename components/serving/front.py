@@ -7,6 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 from components.serving.champion import Champion
 from components.serving.deadline import Deadline
 from components.serving.exchange import ID, STARTS, Exchanges
+from components.serving.intake import Intake
 from components.serving.linger import Lingering
 from components.serving.logs import RequestLog
 from components.serving.metrics import Metrics
@@ -50,6 +51,7 @@ def add_front(app: FastAPI, champion: Champion, limits: Limits, options: Options
         *([(Guard, {"tokens": Tokens(options.tokens)})] if options.tokens else []),
         *([(Rate, {"rate": options.rate, "refused": metrics.refused})] if options.rate else []),
         (Deadline, {"seconds": options.timeout_s}),
+        (Intake, {}),
     ]
     for kind, given in reversed(order):
         app.add_middleware(kind, **given)

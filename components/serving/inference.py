@@ -69,6 +69,9 @@ def add_inference(app: FastAPI, desk: Desk) -> None:
         def work(model: ServedModel, kept: Kept | None) -> tuple[bytes, str | None]:
             check(model, name, version)  # it may have taken the other's place meanwhile
             asked = parse(body, length, desk.limits)
+            known = [one["name"] for one in _given(model.bundle)]
+            if wrong := [name for name in asked.outputs or () if name not in known]:  # before the work is done
+                raise Refusal(400, f"there is no output {wrong[0][:64]!r}", f"known here: {', '.join(known)}")
             about = {"model_name": name, "model_version": str(model.version)}
             return render(about, inferred(model, asked, desk.limits, kept), asked)
 

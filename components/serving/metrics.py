@@ -124,5 +124,8 @@ def add_metrics(app: FastAPI, metrics: Metrics, state: State) -> None:
 
     @app.get("/metrics", summary="Counts for Prometheus", response_class=Response, responses=describe.METRICS)
     async def measured(request: Request) -> Response:
-        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        try:
+            encode, kind = choose_encoder(request.headers.get("accept", ""))
+        except (TypeError, ValueError):  # a version that is no number
+            encode, kind = choose_encoder("")
         return Response(encode(metrics.registry), headers={"Content-Type": kind})

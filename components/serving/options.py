@@ -75,6 +75,8 @@ def options_of(arguments: argparse.Namespace) -> Options:
     for origin in arguments.cors:
         if not ORIGIN.fullmatch(origin):
             raise SightlineError(f"--cors {origin} is no origin", "for example: --cors https://example.com, or *")
+    if arguments.token_file == "":  # a variable that is not set: everybody might ask, and nobody would know
+        raise SightlineError("--token-file names no file", "name one, or leave the option out")
     file = arguments.token_file or os.environ.get(TOKENS)
     tokens = Path(file) if file else None
     cors, capture = tuple(arguments.cors), _capturing(arguments)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import warnings
 from functools import partial
 
@@ -18,6 +19,7 @@ from components.tasks import backbones, classification, detection, featurizer
 from components.tuning import search, trial
 
 TABLES = ("features", "annotations", "catalog")
+WORST = 1e9  # the loss of a trial that has none
 # Of the training section, what a trial depends on.
 TRAINING = {
     "head", "hidden", "window_s", "l1_ratio", "batch_size", "lr", "penalty", "dropout", "seed", "workers", "patience",
@@ -46,16 +48,23 @@ def find(recipe: Recipe, names: list[str]) -> list[dict]:
             with progress(f"tuning@{recipe.name}", total, "trials") as ticker:
                 while len(finished) < total:
                     ticker.update(len(finished))
-                    count = min(recipe.tuning.parallelism, total - len(finished))
-                    points = search.suggest(space, finished, count, recipe.tuning)
+                    # Whole generations, wherever an earlier search of fewer trials ended: its suggestions are the same.
+                    begun = len(finished) % recipe.tuning.parallelism
+                    count = min(recipe.tuning.parallelism - begun, total - len(finished))
+                    points = search.suggest(space, finished, count, recipe.tuning, len(finished) - begun)
                     results = search.evaluate(space, points, partial(trial.run_trial, recipe), make)
                     for point, result in zip(points, results, strict=True):
-                        row = {"params": point, "loss": result["loss"], "metrics": result["metrics"]}
-                        finished.append({"number": len(finished), **row})
+                        finished.append({"number": len(finished), "params": point, **_finite(result)})
                     atomic_json(record, finished)
                 ticker.update(total)
     log(recipe, key, finished[:total])
     return finished[:total]
+
+
+def _finite(result: dict) -> dict:
+    """The loss and metrics of a trial as JSON can hold them: one that diverged is the worst, and its search goes on."""
+    metrics = {name: value for name, value in result["metrics"].items() if math.isfinite(value)}
+    return {"loss": result["loss"] if math.isfinite(result["loss"]) else WORST, "metrics": metrics}
 
 
 def search_key(recipe: Recipe) -> str:

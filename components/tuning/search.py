@@ -28,9 +28,13 @@ def hyperopt_space(space: dict[str, Range]) -> dict:
     }
 
 
-def suggest(space: dict, finished: list[dict], count: int, params: Tuning) -> list[dict[str, float]]:
-    """The next `count` points, given the finished trials ({"params": {...}, "loss": float}) in order."""
-    trials = _history(space, finished)
+def suggest(
+    space: dict, finished: list[dict], count: int, params: Tuning, known: int | None = None
+) -> list[dict[str, float]]:
+    """The next `count` points, given the finished trials ({"params": {...}, "loss": float}) in order.
+
+    `known`: of how many of these the suggestions may know: those of earlier generations (None: all)."""
+    trials = _history(space, finished[:known])
     domain = Domain(lambda point: 0.0, space)
     points = []
     for number in range(len(finished), len(finished) + count):

@@ -1,5 +1,7 @@
 """One trial: a head, a whole network or a detector trained on the training split; its loss on the validation split."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -84,6 +86,8 @@ def _detector(recipe: Recipe, params: Training) -> dict:
 
     progress = fit(params, Progress(), lambda epoch: learner.train_epoch(stream, epoch), figures, on_epoch)
     metrics, loss = progress.history[progress.best_epoch - 1], progress.best_loss
+    if not (math.isfinite(metrics["train_loss"]) and math.isfinite(loss)):
+        return {"status": "ok", "loss": math.inf, "metrics": metrics}  # it diverged: there is nothing to follow
     if recipe.task.tracks:
         learner.restore(best)
         network = learner.network.eval()

@@ -15,6 +15,7 @@ from components.core.errors import SightlineError, TransientError
 from components.edge.commands import main
 from components.edge.device.installed import CURRENT, INCOMING, Installed
 from components.edge.device.offer import FILE, opened
+from components.edge.device.release import read_release
 from components.edge.device.update import update
 from components.edge.ledger import fleet
 from tests.edge import making
@@ -89,6 +90,25 @@ def test_downgrade_and_replay_are_refused_unless_forced(device, offered, public)
     assert device.release == 0
     assert update(device, str(offered["first"]), public, force=True) == 1
     assert device.highest == 2
+
+
+def test_what_was_itself_on_trial_is_nothing_to_go_back_to(device, offered, public):
+    assert update(device, str(offered["first"]), public) == 1
+    device.confirm()
+    assert update(device, str(offered["second"]), public) == 2
+    device.switch(1)  # somebody brings another one while the second is on trial
+    device.switch(2)
+    assert device.trial.before == 1 and device.take_back() == 1
+    assert update(device, str(offered["first"]), public, force=True) is None, "never over the one that runs"
+
+
+def test_an_older_version_than_was_installed_by_hand_is_refused(device, offered, public, monkeypatch):
+    newer = read_release(device.folder)
+    monkeypatch.setitem(newer.manifest, "version", 1_000_000)
+    monkeypatch.setattr("components.edge.device.update.read_release", lambda folder: newer)
+    with pytest.raises(SightlineError, match="older than 1000000"):
+        update(device, str(offered["first"]), public)
+    assert device.release == 0 and device.trial is None
 
 
 def test_what_the_key_has_not_signed_is_not_believed(device, offered, public, tmp_path):

@@ -1,5 +1,6 @@
 """Clips: a video in, a job out, its results fetched; what is no video, what is too much, and what is ended."""
 
+import asyncio
 import io
 import time
 
@@ -11,7 +12,9 @@ from starlette.testclient import TestClient
 from components.serving import app as application
 from components.serving import clips as module
 from components.serving.clips import Clips
+from components.serving.pictures import Refusal
 from tests.serving.conftest import wait_for
+from tests.serving.test_track import in_loop
 from tests.serving.tracking import publish, write_clip
 
 MP4 = {"content-type": "video/mp4"}
@@ -72,17 +75,70 @@ def test_what_is_no_video_fails_and_says_why(client, content):
     assert client.get("/healthz").status_code == 200
 
 
-def test_what_is_refused_is_no_job(client, monkeypatch):
+def test_what_is_refused_is_no_job(client):
     assert client.post("/v1/clips", content=b"", headers=MP4).status_code == 400
     assert client.post("/v1/clips", content=b"x", headers={"content-type": "text/plain"}).status_code == 415
     assert client.post("/v1/clips", content=b"x", headers=MP4 | {"content-length": "9" * 12}).status_code == 413
     assert client.get("/v1/clips/nobody").status_code == client.delete("/v1/clips/nobody").status_code == 404
 
-    def chunks():
-        for _ in range(3):
-            yield bytes(100_000_000)
 
-    assert client.post("/v1/clips", content=chunks(), headers=MP4).status_code == 413
+@in_loop
+async def test_what_is_too_large_is_read_no_further_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
+    clips, sent = Clips("moving", tmp_path, clip_bytes=1000), []
+
+    async def chunks():
+        for number in range(100):
+            sent.append(number)
+            yield bytes(300)
+
+    with pytest.raises(Refusal, match="larger than 1000"):
+        await clips.add(chunks())
+    assert len(sent) == 4
+    with pytest.raises(Refusal, match="empty"):
+        await clips.add(_nothing())
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert not list(tmp_path.glob("*/*")), "neither leaves anything behind"
+
+
+@in_loop
+async def test_a_request_that_is_none_costs_nobody_their_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
+    clips = Clips("moving", tmp_path)
+    jobs = [await clips.add(_clip()) for _ in range(module.MOST)]
+    for job in jobs:
+        job.state, job.ended = module.DONE, time.monotonic()
+    with pytest.raises(Refusal, match="empty"):
+        await clips.add(_nothing())
+    assert [clips.job(job.name) for job in jobs] == jobs
+    await clips.add(_clip())
+    with pytest.raises(Refusal, match="no job"):
+        clips.job(jobs[0].name)
+    assert clips.job(jobs[1].name)
+    jobs[1].ended -= module.KEEP_S
+    with pytest.raises(Refusal, match="no job"):
+        clips.job(jobs[1].name)
+
+
+@in_loop
+async def test_a_disk_that_takes_nothing_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path / "file"))
+    clips = Clips("moving", tmp_path)
+    with pytest.raises(Refusal, match="cannot be kept") as refused:
+        await clips.add(_clip())
+    assert refused.value.status == 503
+    clips.start()
+    await clips.stop()
+
+
+async def _clip():
+    yield b"x"
+
+
+async def _nothing():
+    return
+    yield
 
 
 def test_only_so_many_wait_and_one_that_is_ended_makes_room(client, tmp_path, monkeypatch):
@@ -97,7 +153,7 @@ def test_only_so_many_wait_and_one_that_is_ended_makes_room(client, tmp_path, mo
 
 async def _never(self, job) -> None:
     job.state = module.RUNNING
-    await module.asyncio.Event().wait()
+    await asyncio.Event().wait()
 
 
 def test_ending_a_job_ends_its_process_and_the_next_one_runs(client, tmp_path):

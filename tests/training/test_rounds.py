@@ -26,7 +26,7 @@ BODY = {
 def test_a_round_is_kept_that_agrees_no_less(agreements, trained, kept, monkeypatch, tmp_path):
     left, before = [], []
 
-    def run(recipe, params, splits, judged, file, previous=None):
+    def run(recipe, params, splits, judged, file, previous=None, on_saved=None):
         number = len(before)
         before.append(previous)
         return Outcome({}, {"round": torch.tensor(number)}, Progress(), 0.5, agreements[number])

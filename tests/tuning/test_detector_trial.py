@@ -1,12 +1,14 @@
 """Trials of detectors: judged by boxes or, where the task tracks, by tracks; searched by Hyperopt on Spark."""
 
 import json
+import math
 import subprocess
 import sys
 
 import pytest
 
 from components.core.recipe import load_recipe
+from components.tuning import find
 from components.tuning.find import search_key
 from components.tuning.trial import run_trial
 from tests.evaluation.moving import Walk, write_tables
@@ -48,6 +50,13 @@ def test_a_tracker_is_tried_by_its_tracks(walking):
     metrics = tried[0]["metrics"]
     assert tried[0]["loss"] == pytest.approx(1 - (metrics["val_mota"] + metrics["val_idf1"]) / 2)
     assert {"val_ap50", "val_hota", "train_loss"} <= set(metrics)
+
+
+def test_one_that_diverges_is_the_worst_and_ends_nothing(walking):
+    recipe, _ = walking
+    found = run_trial(recipe, POINT | {"lr": 1e20})
+    assert found["loss"] == math.inf
+    assert find._finite(found)["loss"] == find.WORST and json.dumps(find._finite(found), allow_nan=False)
 
 
 def test_a_detector_is_tried_by_its_boxes(tmp_path, monkeypatch):

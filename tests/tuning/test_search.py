@@ -26,6 +26,14 @@ def test_suggestions_depend_on_finished_trials_only():
     assert all(1e-4 <= t["params"]["lr"] <= 1 and 0 <= t["params"]["dropout"] <= 0.5 for t in whole)
 
 
+def test_a_search_that_is_extended_is_the_search_of_as_many():
+    """Where fewer trials ended within a generation, the rest of it knows no more than the whole would have known."""
+    whole = run_search(3, [])
+    begun = whole[:5]
+    (sixth,) = search.suggest(SPACE, begun, 1, PARAMS, known=4)
+    assert sixth == whole[5]["params"] != search.suggest(SPACE, begun, 1, PARAMS)[0]
+
+
 def test_tpe_closes_in_on_the_best():
     losses = [trial["loss"] for trial in run_search(20, [])]
     assert sorted(losses[20:])[10] < sorted(losses[:8])[4]

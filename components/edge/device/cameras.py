@@ -5,6 +5,7 @@ first frame at or after k / fps. A camera's are taken by the clock.
 """
 
 import logging
+import os
 import queue
 import random
 import threading
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from components.core.errors import UsageError
+from components.core.errors import SightlineError, UsageError
 from components.edge.device.pictures import decode
 
 PICTURES = frozenset(".jpg .jpeg .png .bmp .webp .tif .tiff".split())
@@ -74,7 +75,7 @@ class Video(Source):
     """A video file."""
 
     def __init__(self, path: Path, fps: Fraction | None):
-        self.path, self._fps, self.name = path, fps, path.name
+        self.path, self._fps, self.name = path, fps, _shown(path.name)
 
     def looks(self, stop: threading.Event) -> Iterator[Look]:
         capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
@@ -91,7 +92,7 @@ class Video(Source):
                 if sampler(now):
                     done, bgr = capture.retrieve()
                     if done:
-                        yield Look(number, now, 0, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), self.path.name, key)
+                        yield Look(number, now, 0, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), self.name, key)
                 number += 1
         finally:
             capture.release()
@@ -101,7 +102,7 @@ class Pictures(Source):
     """A picture, or a folder of them in the order of their names, each by itself."""
 
     def __init__(self, path: Path):
-        self.path, self.name = path, path.name
+        self.path, self.name = path, _shown(path.name)
         self._files = [path] if path.is_file() else sorted(one for one in path.iterdir() if is_picture(one))
 
     def looks(self, stop: threading.Event) -> Iterator[Look]:
@@ -111,7 +112,7 @@ class Pictures(Source):
             if (rgb := decode(file.read_bytes())) is None:
                 log.warning("%s: not a picture; passed over", file)
                 continue
-            yield Look(0, 0.0, number, rgb, file.name, _file_key(file))
+            yield Look(0, 0.0, number, rgb, _shown(file.name), _file_key(file))
 
 
 class Live(Source):
@@ -126,12 +127,14 @@ class Live(Source):
 
     def looks(self, stop: threading.Event) -> Iterator[Look]:
         waiting: queue.Queue[Look] = queue.Queue(WAITING)
-        threading.Thread(target=self._read, args=(waiting, stop), name="camera", daemon=True).start()
+        reader = threading.Thread(target=self._read, args=(waiting, stop), name="camera", daemon=True)
+        reader.start()
         while not stop.is_set():
             try:
                 yield waiting.get(timeout=0.2)
             except queue.Empty:
-                continue
+                if not reader.is_alive() and not stop.is_set():  # else nothing would ever be seen, and nobody told
+                    raise SightlineError(f"{self.name}: reading it failed, see above", "run it again") from None
 
     def _read(self, waiting: queue.Queue, stop: threading.Event) -> None:
         began, number, sequence, pause = time.monotonic(), 0, 0, FIRST_PAUSE_S
@@ -197,7 +200,12 @@ def source(named: str, fps: Fraction | None) -> Source:
 
 def _file_key(path: Path) -> str:
     state = path.stat()
-    return f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
+    return f"{_shown(path.resolve())} {state.st_size} {state.st_mtime_ns}"
+
+
+def _shown(name: str | Path) -> str:
+    """A file's name as text that can be stored and sent: what is not UTF-8 in it is spelt out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _without_password(address: str) -> str:

@@ -69,7 +69,10 @@ class Installed:
 
     def switch(self, release: int) -> None:
         """Makes an unpacked release the one that runs, on trial."""
-        self._write(max(self.highest, release), Trial(release, self.release))
+        highest, trial = self._read()
+        # What is itself on trial is nothing to go back to.
+        before = trial.before if trial and trial.release == self.release else self.release
+        self._write(max(highest, release), Trial(release, before))
         self._link(release)
 
     def starting(self, most: int) -> bool:

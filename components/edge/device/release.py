@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tarfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -71,7 +72,7 @@ def unpack(archive: Path, folder: Path) -> Release:
         if error.errno is not None:  # what is no gzip is an OSError too, without a number
             raise TransientError(f"{folder}: cannot be written: {error}", "make room on the disk") from None
         raise SightlineError(f"{archive}: cannot be unpacked: {error}", AGAIN) from None
-    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, ValueError, KeyError, TypeError) as error:
         raise SightlineError(f"{archive}: cannot be unpacked: {error!r}", AGAIN) from None
     return read_release(folder)
 

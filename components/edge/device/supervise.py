@@ -6,6 +6,7 @@ what takes it back. The runner and the look for updates are processes of the rel
 
 import ctypes
 import logging
+import random
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from components.core.errors import WRONG_REQUEST
+from components.core.errors import MAY_PASS, WRONG_REQUEST
 from components.edge.device.config import Update
 from components.edge.device.installed import Installed
 from components.edge.device.update import environment
@@ -34,7 +35,9 @@ class Supervisor:
         self._installed, self._settings, self._options, self._common = installed, settings, options, common
         self._stop = threading.Event()
         self._updater: subprocess.Popen | None = None
-        self._looked = time.monotonic()
+        self._own = True  # whether the running release looks for the next one
+        # The first look comes soon: many a device is never on for long. Not in the same second on all of them.
+        self._looked = time.monotonic() - random.uniform(0.9, 1.0) * settings.every_s
 
     def stop(self, *_) -> None:
         """Ends the runner and then `run`; a signal handler."""
@@ -89,6 +92,8 @@ class Supervisor:
         now = time.monotonic()
         if self._updater is not None:
             if self._updater.poll() is not None:
+                # A release that cannot look for the next one must not be the last: then what was installed looks.
+                self._own = self._updater.returncode in (0, MAY_PASS)
                 self._updater = None
             elif now - self._looked > LOOKING_S:
                 self._updater.kill()
@@ -97,11 +102,11 @@ class Supervisor:
             self._updater = self._start("update")
 
     def _start(self, command: str, *options: str) -> subprocess.Popen:
-        folder: Path = self._installed.folder
-        whole = [sys.executable, "-m", "edge", command, "--state", str(self._installed.state)]
-        return subprocess.Popen(
-            [*whole, *self._common, *options], cwd=folder, env=environment(folder), preexec_fn=_die_with_parent
-        )
+        own = command != "update" or self._own
+        folder: Path = self._installed.folder if own else self._installed.base
+        # Where the supervisor was started, as paths in the options go by that, and yet by the release's code (-P).
+        whole = [sys.executable, "-P", "-m", "edge", command, "--state", str(self._installed.state)]
+        return subprocess.Popen([*whole, *self._common, *options], env=environment(folder), preexec_fn=_die_with_parent)
 
 
 def _die_with_parent() -> None:

@@ -30,10 +30,16 @@ def update(installed: Installed, where: str, public_key: str, force: bool = Fals
     or a replay), damaged, or failing its own test. `force` takes another recipe and an older number; nothing else.
     """
     offer = opened(_read(where, LARGEST), public_key, where)
-    if offer.release == installed.release and not force:
+    if offer.release == installed.release:  # nothing is unpacked over what runs, whatever is forced
         return None
     here = read_release(installed.folder).manifest["recipe"]
+    version = read_release(installed.folder).manifest["version"]
     if not force:
+        if not installed.highest and offer.recipe == here and offer.version < version:
+            raise SightlineError(
+                f"{where}: version {offer.version} is older than {version}, which this device was installed with",
+                "take --force if it is meant",
+            )
         if offer.release <= installed.highest:
             raise SightlineError(
                 f"{where}: release {offer.release} is not newer than {installed.highest}, accepted or refused before: "
@@ -78,7 +84,9 @@ def _selftest(folder: Path) -> None:
             command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=SELFTEST_S
         )
     except subprocess.TimeoutExpired:
-        raise SightlineError(f"{folder}: its self-test did not end in {SELFTEST_S} s", "stay with this one") from None
+        raise TransientError(f"{folder}: its self-test did not end in {SELFTEST_S} s", "it is tried again") from None
+    if done.returncode < 0:  # somebody ended it: the memory was short, perhaps, which is not the release's fault
+        raise TransientError(f"{folder}: its self-test was ended by signal {-done.returncode}", "it is tried again")
     if done.returncode:
         said = (done.stderr or done.stdout).strip()[-1000:]
         raise SightlineError(f"{folder}: its self-test ended with {done.returncode}: {said}", "stay with this one")
