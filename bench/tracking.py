@@ -239,7 +239,7 @@ def memory(folder: Path) -> None:
     clip, long = next((scene / "videos" / "test").iterdir()), folder / "long.mp4"
     pictures = [media.resize(frame.rgb, *SMALL) for frame in _frames(clip, bundle.fps)]
     if not long.is_file():
-        with video_file(long, Fraction(1, 10), "ultrafast") as show:
+        with video_file(long, Fraction(1, 10), Fraction(10), "ultrafast") as show:
             for at in range(LONG):
                 show(pictures[at % len(pictures)], at)
     code = (
