@@ -35,10 +35,9 @@ class Load:
         return sum(count for status, count in self.statuses.items() if status != 200)
 
 
-def request(host: str, path: str, body: bytes, kind: str, headers: dict[str, str] | None = None) -> bytes:
+def request(host: str, path: str, body: bytes, kind: str) -> bytes:
     """A POST as it goes over the wire."""
     lines = [f"POST {path} HTTP/1.1", f"Host: {host}", f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join(lines).encode() + HEAD_END + body
 
 

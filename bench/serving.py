@@ -8,8 +8,8 @@ without a name:
     swaps   a hundred champion swaps under load: requests that failed, and answers by version
     soak    memory of the service under load for so many minutes
 
-The model is the champion of `suspicious` on generated footage, made once; the picture is one of its frames, 640 pixels
-wide. The load comes from the same machine and takes its share of the cores from all alike. Take a quiet machine.
+The model is the champion of `suspicious` on generated footage, made once; the picture is one of its frames, in the
+size they have. The load comes from the same machine and takes its share of the cores from all alike: take a quiet one.
 """
 
 import argparse
@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from bench.orchestration import clone, environment
 from components.core.bundle import Pointer, model_tag, read_bundle, read_pointer, write_manifest, write_pointer
 from components.serving.load import load_model
 from components.serving.pictures import Limits, decode
+from flows import services
 
 RECIPE, HOST = "suspicious", "127.0.0.1"
 CLIENTS = (1, 8, 64)
@@ -55,7 +55,7 @@ def workspace(folder: Path) -> Path:
 
 
 def picture(root: Path) -> bytes:
-    """A JPEG of a held-out frame."""
+    """A JPEG of one of the frames."""
     shard = sorted((root / "data" / RECIPE / "frames").glob("*.parquet"))[0]
     return pq.read_table(shard, columns=["jpeg"])["jpeg"][10].as_py()
 
@@ -68,7 +68,7 @@ def running(root: Path, command: list[str], port: int, path: str):
     )
     try:
         deadline = time.monotonic() + READY_S
-        while not _answers(f"http://{HOST}:{port}{path}"):
+        while not services.answers(f"http://{HOST}:{port}{path}"):
             if process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"{command[:4]}: does not answer")
             time.sleep(0.2)
@@ -79,23 +79,10 @@ def running(root: Path, command: list[str], port: int, path: str):
         process.wait()
 
 
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            return reply.status == 200
-    except OSError:
-        return False
-
-
 def _port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]
-
-
-def service(root: Path, port: int) -> list[str]:
-    """The command of our service in the workspace."""
-    return [sys.executable, "-m", "components.serving", "--recipe", RECIPE, "--host", HOST, "--port", str(port)]
 
 
 def speed(root: Path, seconds: float) -> None:
@@ -112,7 +99,7 @@ def speed(root: Path, seconds: float) -> None:
     ports = [_port() for _ in range(3)]
     mlflow = json.dumps({"inputs": [base64.b64encode(jpeg).decode()]}).encode()
     peers = {
-        "sightline": (service(root, ports[0]), "/readyz", ("/v1/predict", jpeg, "image/jpeg")),
+        "sightline": (services.serving_command(RECIPE, HOST, ports[0]), "/readyz", ("/v1/predict", jpeg, "image/jpeg")),
         "FastAPI and torch": (
             [sys.executable, "-m", "bench.plain_service", str(ports[1])], "/docs", ("/predict", jpeg, "image/jpeg")
         ),
@@ -180,7 +167,7 @@ def swaps(root: Path, seconds: float) -> None:
             done += 1
 
     load = Load()
-    with running(root, service(root, port), port, "/readyz"):
+    with running(root, services.serving_command(RECIPE, HOST, port), port, "/readyz"):
         content = request(HOST, "/v1/predict", picture(root), "image/jpeg")
         try:
             asyncio.run(loaded(HOST, port, content, 8, seconds, HEADER, during, load))
@@ -201,7 +188,7 @@ def soak(root: Path, minutes: float) -> None:
             await asyncio.sleep(min(10.0, 6 * minutes))
             sizes.append(psutil.Process(process.pid).memory_info().rss / 2**20)
 
-    with running(root, service(root, port), port, "/readyz") as process:
+    with running(root, services.serving_command(RECIPE, HOST, port), port, "/readyz") as process:
         content = request(HOST, "/v1/predict", picture(root), "image/jpeg")
         load = asyncio.run(loaded(HOST, port, content, 8, 0.0, "", during))
     sizes_then = ", ".join(f"{sizes[len(sizes) * at // 100]:.1f}" for at in (5, 25, 50, 75, 99))

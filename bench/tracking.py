@@ -60,6 +60,13 @@ DETECTOR = {"stride": 8, "backbone_rate": 0.3, "batch_norm": "frozen"}
 AUGMENT = {"rotate": 3, "translate": 0.2, "scale": 0.5, "flip": True, "colour": 0.4, "noise": 0.02, "erase": 0.2}
 YOLOX, PERSON, SIDE, YOLOX_NMS = "yolox_nano.onnx", 0, 416, 0.45
 CLASSES = ("nothing", "person")
+LOADED = (  # how a process of its own begins that scores as `sightline predict` does
+    "import sys, time; from pathlib import Path\n"
+    "from components.core import paths\nfrom components.core.bundle import read_pointer\n"
+    "from components.serving.batch import loaded, score\n"
+    "deployed = paths.state('deployed', 'tracking')\n"
+    "model, passes = loaded(deployed, read_pointer(deployed))\n"
+)
 SMALL, LONG = (96, 128), 100_000  # height and width of the frames of long footage, and how many
 
 
@@ -184,8 +191,7 @@ def speed(folder: Path) -> None:
     if pointer is None:
         sys.exit("speed: needs the champion of `generated`; run that first, with the same --keep")
     bundle = read_bundle(deployed / pointer.folder)
-    scene = generate(SceneSpec(99, 0, 0, 1, 60.0), folder / "footage")
-    clip = next((scene / "videos" / "test").iterdir())
+    clip = _clip(folder)
     began = time.perf_counter()
     pictures = [media.resize(frame.rgb, bundle.height, bundle.width) for frame in _frames(clip, bundle.fps)]
     decode = time.perf_counter() - began
@@ -196,23 +202,10 @@ def speed(folder: Path) -> None:
     session.run(None, {"frames": batches[0]})
     raw = min(_timed(lambda: [session.run(None, {"frames": batch}) for batch in batches]) for _ in range(3))
     code = (
-        "import sys, time; from pathlib import Path\n"
-        "from components.core import paths\nfrom components.core.bundle import read_pointer\n"
-        "from components.serving.batch import loaded, score\n"
-        "deployed = paths.state('deployed', 'tracking')\n"
-        "model, passes = loaded(deployed, read_pointer(deployed))\n"
-        "began = time.perf_counter(); score(model, [Path(sys.argv[1])], Path(sys.argv[2]), passes)\n"
+        LOADED + "began = time.perf_counter(); score(model, [Path(sys.argv[1])], Path(sys.argv[2]), passes)\n"
         "print(time.perf_counter() - began)\n"
     )
-    environment = os.environ | {"SIGHTLINE_WORKSPACE": str(root), "PYTHONPATH": str(root)}
-    times = []
-    for attempt in range(3):
-        target = folder / f"scores-{attempt}"
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(clip), str(target)], env=environment, check=True, capture_output=True,
-            text=True, cwd=root,
-        )  # fmt: skip
-        times.append(float(done.stdout.split()[-1]))
+    times = [float(_said(root, root, code, clip, folder / f"scores-{attempt}")[-1]) for attempt in range(3)]
     whole, frames = min(times), len(pictures)
     print(f"{frames} frames of {clip.name}, {bundle.height}x{bundle.width}, {os.cpu_count()} cores")
     print(f"decode and scale alone     {frames / decode:8.1f} frames/s")
@@ -235,19 +228,14 @@ def memory(folder: Path) -> None:
     export_onnx(small, place / "v1" / GRAPH)
     made = replace(bundle, height=SMALL[0], width=SMALL[1], fps=None)
     write_pointer(place, Pointer(1, "v1", write_manifest(place / "v1", made).digest))
-    scene = generate(SceneSpec(99, 0, 0, 1, 60.0), folder / "footage")
-    clip, long = next((scene / "videos" / "test").iterdir()), folder / "long.mp4"
-    pictures = [media.resize(frame.rgb, *SMALL) for frame in _frames(clip, bundle.fps)]
+    long = folder / "long.mp4"
+    pictures = [media.resize(frame.rgb, *SMALL) for frame in _frames(_clip(folder), bundle.fps)]
     if not long.is_file():
         with video_file(long, Fraction(1, 10), Fraction(10), "ultrafast") as show:
             for at in range(LONG):
                 show(pictures[at % len(pictures)], at)
     code = (
-        "import psutil, sys, threading, time; from pathlib import Path\n"
-        "from components.core import paths\nfrom components.core.bundle import read_pointer\n"
-        "from components.serving.batch import loaded, score\n"
-        "deployed = paths.state('deployed', 'tracking')\n"
-        "model, passes = loaded(deployed, read_pointer(deployed))\n"
+        LOADED + "import psutil, threading\n"
         "seen, me, over = [], psutil.Process(), threading.Event()\n"
         "def look():\n"
         "    while not over.wait(1):\n        seen.append(me.memory_info().rss / 2**20)\n"
@@ -257,12 +245,24 @@ def memory(folder: Path) -> None:
         "sizes = [seen[len(seen) * at // 100] for at in (5, 25, 50, 75, 99)]\n"
         "print(done['frames'], time.perf_counter() - began, *sizes)\n"
     )
-    environment = os.environ | {"SIGHTLINE_WORKSPACE": str(folder / "small"), "PYTHONPATH": str(root)}
-    command = [sys.executable, "-c", code, str(long), str(folder / "long-scores")]
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, cwd=root)
-    frames, seconds, *sizes = (float(one) for one in done.stdout.split())
+    said = _said(root, folder / "small", code, long, folder / "long-scores")
+    frames, seconds, *sizes = map(float, said)
     print(f"{frames:.0f} frames of {SMALL[0]}x{SMALL[1]} in {seconds:.0f} s, {frames / seconds:.0f} frames/s")
     print("memory after 5, 25, 50, 75 and 99 % of them: " + ", ".join(f"{size:.0f}" for size in sizes) + " MiB")
+
+
+def _said(root: Path, workspace: Path, code: str, footage: Path, target: Path) -> list[str]:
+    """The words that `code` prints, run by the clone's own modules; `footage` and `target` are its arguments."""
+    environment = os.environ | {"SIGHTLINE_WORKSPACE": str(workspace), "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", code, str(footage), str(target)]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, cwd=root)
+    return done.stdout.split()
+
+
+def _clip(folder: Path) -> Path:
+    """A generated minute."""
+    scene = generate(SceneSpec(99, 0, 0, 1, 60.0), folder / "footage")
+    return next((scene / "videos" / "test").iterdir())
 
 
 def _frames(clip: Path, fps: str | None):

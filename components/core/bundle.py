@@ -153,6 +153,14 @@ def write_pointer(deployed: Path, pointer: Pointer) -> None:
     atomic_json(deployed / POINTER, asdict(pointer))
 
 
+def champion_pointer(deployed: Path, recipe: str) -> Pointer:
+    """The pointer of a recipe's published bundles. Raises SightlineError, also where there is none."""
+    pointer = read_pointer(deployed)
+    if pointer is None:
+        raise SightlineError(f"{recipe} has no champion here", f"sightline run {recipe}")
+    return pointer
+
+
 def read_pointer(deployed: Path) -> Pointer | None:
     """The pointer of a folder of published bundles; None where there is none yet. Raises SightlineError."""
     file = deployed / POINTER

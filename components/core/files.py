@@ -33,7 +33,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -61,7 +61,7 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
         if path.exists():
             os.replace(path, aside)
         os.replace(temporary, path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     finally:
         _remove(lock)
         os.close(handle)
@@ -98,7 +98,8 @@ def _remove_if_abandoned(lock: Path) -> None:
         os.close(handle)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Puts a folder's entries on the disk: a file's name must survive what its content does."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

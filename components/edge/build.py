@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 from components.core import paths
-from components.core.bundle import GRAPH, MANIFEST, Bundle, Pointer, read_bundle, read_pointer
+from components.core.bundle import GRAPH, MANIFEST, Bundle, Pointer, champion_pointer, read_bundle
 from components.core.errors import SightlineError
 from components.core.files import atomic_json, file_sha256
 from components.core.recipe import Recipe
@@ -41,9 +41,7 @@ DETECTOR = "int8 was not made: boxes of a quantised detector move, and nothing h
 def champion(recipe: str) -> tuple[Pointer, Path]:
     """The pointer to the champion of this workspace, and the folder of its bundle. Raises SightlineError."""
     deployed = paths.state("deployed", recipe)
-    pointer = read_pointer(deployed)
-    if pointer is None:
-        raise SightlineError(f"{recipe} has no champion here", f"sightline run {recipe}")
+    pointer = champion_pointer(deployed, recipe)
     if read_bundle(deployed / pointer.folder).digest != pointer.digest:
         raise SightlineError(f"{deployed / pointer.folder}: is not what the pointer names", "run the deployment stage")
     return pointer, deployed / pointer.folder

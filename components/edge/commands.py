@@ -16,9 +16,9 @@ from components.edge.device.installed import RELEASES
 from components.edge.device.offer import FILE, Offer, public_key_of, read_key, sealed
 from components.edge.device.release import unpack
 from components.edge.device.update import environment
+from components.edge.device.uplink import TOKEN
 
 EXAMPLE = "example: python -m components.edge build --recipe sensor -o sensor.tar.gz"
-TOKEN = "SIGHTLINE_EDGE_TOKEN"
 KEY_BYTES = 32  # of a public key, Ed25519's
 ARCHIVE = ".tar.gz"
 OPTIONS = ("camera", "uplink", "precision", "config")  # of the device's `run`

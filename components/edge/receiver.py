@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from components.edge.device.uplink import ABOUT, KEY
+from components.edge.device.uplink import ABOUT, KEY, TOKEN
 from components.edge.ledger import TOLD, Conflict, Ledger, fleet
 
 LARGEST = 16 << 20  # bytes of a batch
@@ -87,7 +87,7 @@ async def _refused(_: Request, refused: Refused) -> Response:
 
 def _check_token(request: Request, token: str) -> None:
     if token and not hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {token}".encode()):
-        raise Refused(401, "the token is missing or wrong", "set SIGHTLINE_EDGE_TOKEN or [uplink] token_file")
+        raise Refused(401, "the token is missing or wrong", f"set {TOKEN} or [uplink] token_file")
 
 
 def _key(request: Request) -> tuple[str, int, int]:

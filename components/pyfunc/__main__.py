@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from components.core import paths
-from components.core.bundle import Pointer, read_bundle, read_pointer
+from components.core.bundle import Pointer, champion_pointer, read_bundle
 from components.core.errors import SightlineError, UsageError
 from components.core.files import atomic_directory
 from components.core.recipe import load_recipe
@@ -54,10 +54,7 @@ def _check_output(output: Path) -> None:
 def _pointer(deployed: Path, recipe: str, version: int | None) -> Pointer:
     """What is to be exported. Raises SightlineError where it was never published here."""
     if version is None:
-        pointer = read_pointer(deployed)
-        if pointer is None:
-            raise SightlineError(f"{recipe} has no champion here", f"sightline run {recipe}")
-        return pointer
+        return champion_pointer(deployed, recipe)
     folder = deployed / f"v{version}"
     if not folder.is_dir():
         there = ", ".join(sorted(one.name for one in deployed.glob("v*"))) or "none"

@@ -2,13 +2,11 @@
 
 import argparse
 import logging
-import signal
-import socket
 import sys
 
 import uvicorn
 
-from components.core import paths
+from components.core import listening, paths
 from components.core.errors import SightlineError
 from components.serving import logs
 from components.serving.app import LIMITS, create_app
@@ -42,29 +40,15 @@ def _serve(recipe: str, host: str, port: int, options: Options, own_logs: dict |
     if not deployed.is_dir():
         others = sorted(folder.name for folder in deployed.parent.glob("*") if folder.is_dir())
         log.warning("%s: nothing was deployed yet (there is: %s); waiting", deployed, ", ".join(others) or "nothing")
-    listener = _listen(host, port)
+    listener = listening.listen(host, port)
     config = uvicorn.Config(
         create_app(deployed, options=options), log_config=own_logs, log_level="warning", access_log=False,
         timeout_graceful_shutdown=GRACE_S, server_header=False, ws_max_size=MESSAGE, ws_per_message_deflate=False,
     )  # fmt: skip
-    shown = f"[{host}]" if ":" in host else host
-    log.info("listening on http://%s:%d", shown, listener.getsockname()[1])
-    # Uvicorn ends what is under way and then raises the signal anew for whoever called it: here, an orderly end.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        pass
+    log.info("listening on %s", listening.address(host, listener))
+    listening.serve(uvicorn.Server(config), listener)
     log.info("ended")
     return 0
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        raise SightlineError(f"cannot listen on {host}:{port}: {error}", "choose another --host or --port") from None
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from components.core import paths, tables
-from components.core.bundle import Bundle, Pointer, read_bundle, read_pointer
-from components.core.errors import SightlineError, UsageError
+from components.core.bundle import Bundle, Pointer, champion_pointer, read_bundle
+from components.core.errors import UsageError
 from components.core.files import atomic_text, file_sha256, json_text
 from components.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError
 from components.core.progress import progress
@@ -122,10 +122,7 @@ def main(argv: list[str] | None = None) -> int:
             one for one in map(Path.resolve, found([*arguments.footage, *listed])) if output / DRAWN not in one.parents
         ]
         deployed = Path(arguments.deployed) if arguments.deployed else paths.state("deployed", arguments.recipe)
-        pointer = read_pointer(deployed)
-        if pointer is None:
-            raise SightlineError(f"{arguments.recipe} has no champion here", f"sightline run {arguments.recipe}")
-        model, passes = loaded(deployed, pointer)
+        model, passes = loaded(deployed, champion_pointer(deployed, arguments.recipe))
         done = score(model, sources, output, passes)
         print(json_text(done) if arguments.json else _in_words(done, output, model.bundle), end="")
 

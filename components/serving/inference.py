@@ -14,7 +14,7 @@ from components.serving.backlog import Kept
 from components.serving.model import HEADER, ServedModel
 from components.serving.pictures import Limits, Refusal, content_type, read_body
 from components.serving.score import Desk, prepared
-from components.serving.tensors import HOW, INPUTS, LENGTH, Infer, Output, parse, render
+from components.serving.tensors import HOW, INPUTS, LENGTH, Infer, Output, parse, render, wanted
 
 JSON, BINARY = "application/json", "application/octet-stream"
 SERVER = {"name": "sightline", "version": "1", "extensions": ["binary_tensor_data"]}
@@ -69,9 +69,7 @@ def add_inference(app: FastAPI, desk: Desk) -> None:
         def work(model: ServedModel, kept: Kept | None) -> tuple[bytes, str | None]:
             check(model, name, version)  # it may have taken the other's place meanwhile
             asked = parse(body, length, desk.limits)
-            known = [one["name"] for one in _given(model.bundle)]
-            if wrong := [name for name in asked.outputs or () if name not in known]:  # before the work is done
-                raise Refusal(400, f"there is no output {wrong[0][:64]!r}", f"known here: {', '.join(known)}")
+            wanted(asked, [one["name"] for one in _given(model.bundle)])  # before the work is done
             about = {"model_name": name, "model_version": str(model.version)}
             return render(about, inferred(model, asked, desk.limits, kept), asked)
 

@@ -11,7 +11,7 @@ https://github.com/kserve/open-inference-protocol, and Triton's protocol/extensi
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,17 +65,26 @@ def parse(body: bytes, length: str | None, limits: Limits) -> Infer:
     return Infer(asked, pictures, _outputs(given.get("outputs"), binary), binary)
 
 
+def wanted(asked: Infer, known: Iterable[str]) -> dict[str, bool]:
+    """The outputs of an answer by name, and whether each is to be in binary. Raises Refusal (400) where one that is not
+    `known` is asked for."""
+    if asked.outputs is None:
+        return {name: asked.binary for name in known}
+    names = list(known)
+    for name in asked.outputs:
+        if name not in names:
+            raise Refusal(400, f"there is no output {name[:64]!r}", f"known here: {', '.join(names)}")
+    return asked.outputs
+
+
 def render(about: dict, outputs: list[Output], asked: Infer) -> tuple[bytes, str | None]:
     """(the body of an answer, the value of the header LENGTH or None where all of it is JSON).
 
     `about`: the fields beside `id` and `outputs`. Raises Refusal (400) where an output is asked for that is not there.
     """
     known = {output.name: output for output in outputs}
-    wanted = {name: asked.binary for name in known} if asked.outputs is None else asked.outputs
     tensors, tail = [], []
-    for name, binary in wanted.items():
-        if name not in known:
-            raise Refusal(400, f"there is no output {name[:64]!r}", f"known here: {', '.join(known)}")
+    for name, binary in wanted(asked, known).items():
         output = known[name]
         tensor = {"name": name, "datatype": output.datatype, "shape": list(output.shape)}
         if binary:

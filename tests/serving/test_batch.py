@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.core import media, tables
-from components.core.bundle import Pointer, read_bundle, write_pointer
+from components.core.bundle import Pointer, read_bundle, read_pointer, write_pointer
 from components.core.files import file_sha256
 from components.core.media import TimeSampler
 from components.serving import batch, outputs
@@ -42,7 +42,7 @@ def predict(root, *more, code=0):
 
 def model(root, number=1):
     deployed = root / ".sightline" / "deployed" / making.RECIPE
-    return load_model(deployed, batch.read_pointer(deployed), 1)
+    return load_model(deployed, read_pointer(deployed), 1)
 
 
 def test_every_sampled_frame_is_scored_as_in_one_go(workspace, monkeypatch):

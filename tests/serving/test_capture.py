@@ -31,7 +31,7 @@ from tests.deployment import making
 from tests.serving import tracking
 from tests.serving.conftest import ROOT, Service, publish, wait_for
 from tests.serving.test_metrics import samples
-from tests.serving.test_options import parsed
+from tests.serving.test_options import assert_in_help, parsed
 from tests.serving.test_service import encoded
 from tests.serving.test_tokens import OLD, STREAM, bearer, written
 from tests.serving.tracking import frame, jpeg, payload
@@ -303,11 +303,7 @@ def test_what_the_command_line_says_of_it(tmp_path):
     assert parsed(*serving_command("toy", "::1", 80, **given)[3:]).capture == Capturing(tmp_path, 0.5, True, 7)
     none = {"capture": None, "capture_share": None, "capture_pictures": False, "capture_mb": None}
     assert parsed(*serving_command("toy", "::1", 80, **none)[3:]).capture is None
-    shown = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "serve", "--help"], cwd=ROOT, capture_output=True, text=True, check=True,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
-    ).stdout  # fmt: skip
-    assert all(f"--{name.replace('_', '-')}" in shown for name in given)
+    assert_in_help(given)
 
 
 @pytest.mark.parametrize(

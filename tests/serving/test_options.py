@@ -47,15 +47,20 @@ def test_what_is_said_holds_and_the_environment_names_the_tokens(monkeypatch, tm
     assert parsed().tokens is None
 
 
-def test_what_sightline_serve_passes_on_is_understood(tmp_path):
-    given = {"log": "json", "token_file": tmp_path / "t", "rate": 3.0, "timeout": None, "cors": [ORIGIN, "*"]}
-    command = serving_command("toy", "::1", 80, **given)
-    assert parsed(*command[3:]) == Options("json", tmp_path / "t", 3.0, 30.0, (ORIGIN, "*"))
+def assert_in_help(options) -> None:
+    """`sightline serve --help` has all of these."""
     shown = subprocess.run(
         [sys.executable, "-m", "flows.cli", "serve", "--help"], cwd=ROOT, capture_output=True, text=True, check=True,
         env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
     ).stdout  # fmt: skip
-    assert all(f"--{name.replace('_', '-')}" in shown for name in given)
+    assert all(f"--{name.replace('_', '-')}" in shown for name in options)
+
+
+def test_what_sightline_serve_passes_on_is_understood(tmp_path):
+    given = {"log": "json", "token_file": tmp_path / "t", "rate": 3.0, "timeout": None, "cors": [ORIGIN, "*"]}
+    command = serving_command("toy", "::1", 80, **given)
+    assert parsed(*command[3:]) == Options("json", tmp_path / "t", 3.0, 30.0, (ORIGIN, "*"))
+    assert_in_help(given)
 
 
 @pytest.mark.parametrize(

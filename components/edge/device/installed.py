@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from components.core.errors import SightlineError
-from components.core.files import atomic_json, read_json
+from components.core.files import atomic_json, read_json, sync_directory
 
 STATE_FILE, CURRENT, RELEASES, INCOMING = "update.json", "current", "releases", "incoming"
 
@@ -117,11 +117,7 @@ class Installed:
             os.replace(temporary, link)
         else:
             link.unlink(missing_ok=True)
-        handle = os.open(self.state, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_directory(self.state)
 
     def _read(self) -> tuple[int, Trial | None]:
         file = self.state / STATE_FILE

@@ -20,9 +20,8 @@ from components.edge.device.config import Config
 from components.edge.device.model import load
 from components.edge.device.release import Release
 from components.edge.device.store import Full, Store
-from components.edge.device.uplink import Link, Sender
+from components.edge.device.uplink import TOKEN, Link, Sender
 
-TOKEN = "SIGHTLINE_EDGE_TOKEN"
 FULL_PAUSE_S = 0.5
 TOGETHER = 64  # records that are stored at once at most
 NOTHING = -1  # the number before a file's first frame

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from urllib.parse import quote
 
 from components.core.errors import SightlineError
+from components.core.files import sync_directory
 
 FILE = "queue.sqlite"
 ROW = 32  # bytes that a record costs beside its body
@@ -54,7 +55,7 @@ class Store:
                 raise SightlineError(f"{self._file}: cannot be opened: {error}", "see the disk") from None
             self._set_aside()
             self._base = self._opened()
-        _sync(folder)
+        sync_directory(folder)
         self.device = self._born()
         self._bytes = self._one(f"select coalesce(sum(length(body) + {ROW}), 0) from records")
 
@@ -204,12 +205,3 @@ def _locked(path: Path) -> int:
         os.close(handle)
         raise SightlineError(f"{path.parent}: another process runs with this state", "end it first") from None
     return handle
-
-
-def _sync(folder: Path) -> None:
-    """Puts the folder's entries on the disk: the file's name must survive what its content does."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

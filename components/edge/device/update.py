@@ -32,8 +32,8 @@ def update(installed: Installed, where: str, public_key: str, force: bool = Fals
     offer = opened(_read(where, LARGEST), public_key, where)
     if offer.release == installed.release:  # nothing is unpacked over what runs, whatever is forced
         return None
-    here = read_release(installed.folder).manifest["recipe"]
-    version = read_release(installed.folder).manifest["version"]
+    running = read_release(installed.folder).manifest
+    here, version = running["recipe"], running["version"]
     if not force:
         if not installed.highest and offer.recipe == here and offer.version < version:
             raise SightlineError(

@@ -22,6 +22,7 @@ from components.edge.device.store import Store
 
 PATH = "/v1/records"
 KEY, ABOUT = "Idempotency-Key", "X-Sightline-Device"
+TOKEN = "SIGHTLINE_EDGE_TOKEN"  # the environment's name of what the receiver asks for
 FIRST_PAUSE_S = 0.5
 IDLE_S = 0.5  # between two looks into a queue that was empty
 ANSWER = 1 << 20  # bytes of an answer that are read

@@ -1,0 +1,41 @@
+"""What every server of the project does first and last: takes its port, and ends in order."""
+
+import signal
+import socket
+from typing import Protocol
+
+from components.core.errors import SightlineError
+
+BACKLOG = 2048
+
+
+class Server(Protocol):
+    """What serves, such as a `uvicorn.Server`."""
+
+    def run(self, sockets: list[socket.socket]) -> None:
+        """Serves until SIGTERM or SIGINT."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0: any that is free. Raises SightlineError where it cannot."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise SightlineError(f"cannot listen on {host}:{port}: {error}", "choose another --host or --port") from None
+
+
+def address(host: str, listener: socket.socket) -> str:
+    """Where a client finds what listens on `host`."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def serve(server: Server, listener: socket.socket) -> None:
+    """Serves until SIGTERM or SIGINT, and returns."""
+    # Uvicorn ends what is under way and then raises the signal anew for whoever called it: here, an orderly end.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass
