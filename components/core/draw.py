@@ -15,7 +15,7 @@ COLOURS = (
     (255, 212, 0), (60, 210, 255), (255, 120, 110), (140, 235, 90), (235, 140, 255), (255, 160, 60), (150, 175, 255),
 )  # fmt: skip
 DARK = (28, 36, 48)
-LABELS = 4096  # kept for the next frame: most are the same there
+LABELS = 256  # kept for the next frame: most are the same there, and identities only grow
 TURN = (5**0.5 - 1) / 2  # of the circle of hues, from one identity to the next: the golden section, so none comes twice
 LIGHT = (0.299, 0.587, 0.114)  # how light red, green and blue are (ITU-R BT.601)
 LEAST_LIGHT = 0.55  # of the colour of an identity, white being 1

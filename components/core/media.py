@@ -231,6 +231,7 @@ class TimeSampler:
 
     def __init__(self, fps: Fraction | None):
         self.fps, self._start, self._last, self._next = fps, None, None, 0
+        self._time_base, self._scale = None, (1, 1)
 
     @classmethod
     def resumed(cls, fps: Fraction | None, start: int, before: Sequence[int], time_base: Fraction) -> "TimeSampler":
@@ -252,10 +253,13 @@ class TimeSampler:
             self._start = self._last = pts
         slack = 1 if pts - self._last >= 10 else 0
         self._last = pts
-        elapsed = (pts - self._start + slack) * time_base * self.fps
+        if time_base != self._time_base:
+            self._time_base, self._scale = time_base, (time_base * self.fps).as_integer_ratio()
+        over, under = self._scale  # fractions reduce themselves at every step, which whole numbers need not
+        elapsed = (pts - self._start + slack) * over // under  # in samples
         if elapsed < self._next:
             return False
-        self._next = int(elapsed) + 1
+        self._next = elapsed + 1
         return True
 
 

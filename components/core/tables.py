@@ -172,6 +172,7 @@ def shard_writer(path: str | Path, schema: pa.Schema) -> Iterator[Callable[[dict
     The shard appears whole on leaving, or not at all; the same rows give the same bytes.
     """
     held: list[dict] = []
+    heavy = [field.name for field in schema if pa.types.is_binary(field.type)]
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, **_options(schema)) as writer:
 
         def flush() -> None:
@@ -183,7 +184,7 @@ def shard_writer(path: str | Path, schema: pa.Schema) -> Iterator[Callable[[dict
         def add(row: dict) -> None:
             nonlocal size
             held.append(row)
-            size += sum(len(value) for value in row.values() if isinstance(value, bytes))
+            size += sum(len(row.get(name) or b"") for name in heavy)
             if len(held) == ROW_GROUP or size >= ROW_GROUP_BYTES:
                 flush()
                 size = 0
