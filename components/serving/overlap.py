@@ -65,7 +65,8 @@ def ahead(items: Generator[T, None, None], depth: int) -> Iterator[Iterator[T]]:
 
 @contextmanager
 def abreast(act: Callable[[T], R], items: Iterable[T], count: int) -> Iterator[Iterator[tuple[T, R]]]:
-    """Yields (item, act(item)) in order, for which `count` threads are at work, one item further each.
+    """Yields (item, act(item)) in order, for which `count` threads are at work; as many items wait for them, so that
+    none is idle while the caller deals with what is done.
 
     What `act` raises is raised in place of its item. On leaving, what is being worked on is waited for.
     """
@@ -75,7 +76,7 @@ def abreast(act: Callable[[T], R], items: Iterable[T], count: int) -> Iterator[I
             under_way: deque = deque()
             for item in items:
                 under_way.append((item, pool.submit(act, item)))
-                if len(under_way) > count:
+                if len(under_way) > 2 * count:
                     first, future = under_way.popleft()
                     yield first, future.result()
             for first, future in under_way:
