@@ -17,6 +17,7 @@ from components.core.errors import SightlineError
 from components.core.files import atomic_path
 
 ROW_GROUP = 512
+LIGHT = 8  # times as many rows in a group of a long shard without pictures: a writer remembers something of each
 ROW_GROUP_BYTES = 32 << 20  # of pictures held in memory by a writer
 SHARD_ROWS = 50_000
 ASSET_ID_DIGITS = 16
@@ -173,10 +174,11 @@ def shard_writer(path: str | Path, schema: pa.Schema) -> Iterator[Callable[[dict
     """
     held: list[dict] = []
     heavy = [field.name for field in schema if pa.types.is_binary(field.type)]
+    group = ROW_GROUP if heavy else ROW_GROUP * LIGHT
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, **_options(schema)) as writer:
 
         def flush() -> None:
-            writer.write_table(_fitted(path, held, schema), row_group_size=ROW_GROUP)
+            writer.write_table(_fitted(path, held, schema), row_group_size=group)
             held.clear()
 
         size = 0
@@ -185,7 +187,7 @@ def shard_writer(path: str | Path, schema: pa.Schema) -> Iterator[Callable[[dict
             nonlocal size
             held.append(row)
             size += sum(len(row.get(name) or b"") for name in heavy)
-            if len(held) == ROW_GROUP or size >= ROW_GROUP_BYTES:
+            if len(held) == group or size >= ROW_GROUP_BYTES:
                 flush()
                 size = 0
 
