@@ -16,6 +16,7 @@
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -205,7 +206,10 @@ def speed(folder: Path) -> None:
         LOADED + "began = time.perf_counter(); score(model, [Path(sys.argv[1])], Path(sys.argv[2]), passes)\n"
         "print(time.perf_counter() - began)\n"
     )
-    times = [float(_said(root, root, code, clip, folder / f"scores-{attempt}")[-1]) for attempt in range(3)]
+    times = []
+    for _ in range(3):
+        shutil.rmtree(folder / "scores", ignore_errors=True)
+        times.append(float(_said(root, root, code, clip, folder / "scores")[-1]))
     whole, frames = min(times), len(pictures)
     print(f"{frames} frames of {clip.name}, {bundle.height}x{bundle.width}, {os.cpu_count()} cores")
     print(f"decode and scale alone     {frames / decode:8.1f} frames/s")
@@ -245,7 +249,9 @@ def memory(folder: Path) -> None:
         "sizes = [seen[len(seen) * at // 100] for at in (5, 25, 50, 75, 99)]\n"
         "print(done['frames'], time.perf_counter() - began, *sizes)\n"
     )
-    said = _said(root, folder / "small", code, long, folder / "long-scores")
+    target = folder / "long-scores"
+    shutil.rmtree(target, ignore_errors=True)  # what is known is not scored again
+    said = _said(root, folder / "small", code, long, target)
     frames, seconds, *sizes = map(float, said)
     print(f"{frames:.0f} frames of {SMALL[0]}x{SMALL[1]} in {seconds:.0f} s, {frames / seconds:.0f} frames/s")
     print("memory after 5, 25, 50, 75 and 99 % of them: " + ", ".join(f"{size:.0f}" for size in sizes) + " MiB")
