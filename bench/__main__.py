@@ -17,6 +17,7 @@ MEASUREMENTS = {
     "serving": ("bench.serving", "the model service beside MLflow's and a plain handler, swaps, memory"),
     "edge": ("bench.edge", "a device: memory, start, speed and accuracy of float32 and int8, power cuts"),
     "orchestration": ("bench.orchestration", "what the flow costs over its stages, and a run where nothing changed"),
+    "planning": ("bench.planning", "a core's seconds and a row's bytes, for `sightline plan`"),
     "chaos": ("bench.chaos", "kill -9 at random instants, and a hundred runs three at a time"),
     "closed_loop": ("bench.closed_loop", "the world changes: one retraining, a better champion; unchanged: none"),
     "pretraining": ("bench.pretraining.pretrain_small", "the shipped backbone, and the same network from scratch"),

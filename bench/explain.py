@@ -22,10 +22,10 @@ import onnxruntime
 import torch
 from lime.lime_image import LimeImageExplainer
 
-from components.core import media, tables
+from components.core import lime, media, tables
 from components.core.recipe import Detector, Explain, Features, parse_recipe
 from components.core.spark import map_items, spark_session
-from components.explain import lime, work
+from components.explain import work
 from components.pictures.wild import WildSpec, generate
 from components.tasks import engines
 from components.tasks.classification.heads import Head
