@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -122,10 +122,11 @@ def champions() -> list[str]:
     return [name for name in recipe_names() if paths.state("deployed", name, "champion.json").is_file()]
 
 
-def serving_command(recipe: str, host: str, port: int, **options: object) -> list[str]:
-    """The command of a recipe's model service. `options`: of its command line; None or False: not given, True: without
-    a value, a list: repeated."""
-    command = [sys.executable, "-m", "components.serving", "--recipe", recipe, "--host", host, "--port", str(port)]
+def serving_command(recipe: str | Sequence[str], host: str, port: int, **options: object) -> list[str]:
+    """The command of a model service of one recipe or of several. `options`: of its command line; None or False: not
+    given, True: without a value, a list: repeated."""
+    recipes = [recipe] if isinstance(recipe, str) else recipe
+    command = [sys.executable, "-m", "components.serving", "--recipe", *recipes, "--host", host, "--port", str(port)]
     for name, value in options.items():
         for one in value if isinstance(value, list) else [value]:
             if one is not None and one is not False:

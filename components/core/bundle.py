@@ -32,7 +32,9 @@ class Bundle:
     (`components.core.media.fit`) and then to (`height`, `width`) (`media.resize`). What more depends on `kind`:
 
     - classification: `frames` (batch, time, height, width, 3), sequences of neighbouring frames of one source, sampled
-      at `fps`; a single picture is a sequence of one. It returns `probabilities`, float32 (batch, time, classes).
+      at `fps`; a single picture is a sequence of one. It returns `probabilities`, float32 (batch, time, classes), and
+      `vectors`, float32 (batch, time, D), what the backbone makes of each frame, as the features table has it (graphs
+      of before there was such an output lack it).
     - detection: `frames` (batch, height, width, 3), every frame by itself. It returns `boxes`, float32 (batch, K, 4)
       left, top, right, bottom in units of the picture, 0..1; `scores`, float32 (batch, K), best first, 0 where there is
       no box; `classes`, int64 (batch, K), places in `classes` of which the first is the background and never found; and

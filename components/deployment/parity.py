@@ -62,15 +62,18 @@ def _spread(frames: Path) -> list[Path]:
 Outputs = list[np.ndarray]
 
 
-def answers(graph: Path, model: torch.nn.Module, batches: Iterator[np.ndarray]) -> Iterator[tuple[Outputs, Outputs]]:
-    """For each batch all outputs of ONNX Runtime on `graph`, and those of `model` in torch, in the same shapes.
+def answers(
+    graph: Path, model: torch.nn.Module, batches: Iterator[np.ndarray], names: list[str] | None = None
+) -> Iterator[tuple[Outputs, Outputs]]:
+    """For each batch the outputs of ONNX Runtime on `graph`, those of these `names` (None: all), and the outputs of
+    `model` in torch, in the same shapes.
 
     Raises SightlineError where shapes differ, and where there is no batch.
     """
     session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
     seen = 0
     for frames in batches:
-        exported = session.run(None, {"frames": frames})
+        exported = session.run(names, {"frames": frames})
         with torch.inference_mode():
             given = model(torch.from_numpy(frames))
         trained = [part.numpy() for part in ([given] if isinstance(given, torch.Tensor) else given)]
@@ -85,7 +88,8 @@ def answers(graph: Path, model: torch.nn.Module, batches: Iterator[np.ndarray]) 
 
 def largest_difference(graph: Path, scorer: torch.nn.Module, batches: Iterator[np.ndarray]) -> float:
     """The largest absolute difference in probability between ONNX Runtime on `graph` and `scorer` in torch."""
-    return max(gap(*parts) for both in answers(graph, scorer, batches) for parts in zip(*both, strict=True))
+    both = answers(graph, scorer, batches, ["probabilities"])
+    return max(gap(*parts) for pair in both for parts in zip(*pair, strict=True))
 
 
 def gap(ours: np.ndarray, others: np.ndarray) -> float:

@@ -42,3 +42,6 @@ def _renamed(model: onnx.ModelProto, seam: str) -> None:
     for info in model.graph.value_info:
         if info.name == seam:
             info.name = VECTORS
+    for info in [given for given in model.graph.output if given.name == VECTORS]:  # within, not at the end
+        model.graph.output.remove(info)
+        model.graph.value_info.append(info)

@@ -6,11 +6,11 @@ import scipy
 import skimage
 import torch
 
-from components.core import media, paths, tables
+from components.core import heat, lime, media, paths, tables
 from components.core.files import file_sha256, value_sha256
 from components.core.recipe import Recipe
 from components.core.workcache import work_key, work_path
-from components.explain import heat, judge, lime, work
+from components.explain import judge, work
 from components.explain.select import Chosen, places
 from components.tasks import backbones, classification, engines, featurizer, motion, parts
 from components.tasks.classification.model import TrainedModel

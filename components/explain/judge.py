@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from components.explain.heat import Region, inside, regions
-from components.explain.lime import Score
+from components.core.heat import Region, inside, regions
+from components.core.lime import Score
 
 ALONE = 0.5  # of several regions, one that shown alone is not called the class is not an object of its own
 

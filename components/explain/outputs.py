@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from components.core.files import atomic_text
+from components.core.heat import over
 from components.core.media import decode_picture, encode_jpeg, fit
 from components.core.tables import ANNOTATIONS, EXPLANATIONS, write_table
 from components.explain.select import Chosen, Selection
@@ -148,11 +149,7 @@ def overlay(one: Explained, jpeg: bytes) -> np.ndarray:
     """The frame beside itself under its map and boxes, (H, 2 W, 3) uint8 RGB."""
     picture = fit(decode_picture(jpeg), SIDE)
     height, width = picture.shape[:2]
-    heat = cv2.imdecode(np.frombuffer(one.heat, np.uint8), cv2.IMREAD_GRAYSCALE)
-    heat = cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = cv2.applyColorMap(heat, cv2.COLORMAP_INFERNO)[..., ::-1]
-    share = (0.15 + 0.6 * heat.astype(np.float32) / 255)[..., None]
-    shown = np.ascontiguousarray((picture * (1 - share) + colours * share).astype(np.uint8))
+    shown = over(picture, cv2.imdecode(np.frombuffer(one.heat, np.uint8), cv2.IMREAD_GRAYSCALE))
     for (left, top, right, bottom), _ in one.boxes:
         corners = [(round(x * (width - 1)), round(y * (height - 1))) for x, y in ((left, top), (right, bottom))]
         cv2.rectangle(shown, *corners, (0, 0, 0), 4)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from components.core import tables
+from components.core import heat, lime, tables
 from components.core.files import atomic_json
 from components.core.media import decode_picture, resize
 from components.core.recipe import Explain
 from components.core.spark import task_cores
 from components.core.workcache import seal
-from components.explain import heat, judge, lime
+from components.explain import judge
 from components.tasks.classification.model import load_model
 from components.tasks.engines import Engine, Plan, load
 from components.tasks.engines.choice import before

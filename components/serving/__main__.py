@@ -1,13 +1,14 @@
-"""Serves the champion of a recipe over HTTP, and follows it when it changes."""
+"""Serves the champion of one recipe or of several over HTTP, and follows each when it changes."""
 
 import argparse
 import logging
 import sys
+from collections import Counter
 
 import uvicorn
 
 from components.core import listening, paths
-from components.core.errors import SightlineError
+from components.core.errors import SightlineError, UsageError
 from components.serving import logs
 from components.serving.app import LIMITS, create_app
 from components.serving.options import Options, add_options, options_of
@@ -22,7 +23,13 @@ log = logging.getLogger("sightline.serving")
 def main(argv: list[str] | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m components.serving", description=__doc__, epilog=EXAMPLE)
-    parser.add_argument("--recipe", required=True, metavar="NAME", help="the recipe whose champion is served")
+    parser.add_argument(
+        "--recipe",
+        required=True,
+        nargs="+",
+        metavar="NAME",
+        help="whose champion is served; of several below /v1/NAME",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080; 0: any that is free)")
     add_options(parser)
@@ -31,18 +38,21 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _serve(arguments.recipe, arguments.host, arguments.port, options_of(arguments), own)
     except SightlineError as error:
-        log.error("serving@%s: %s", arguments.recipe, error)
+        log.error("serving@%s: %s", ",".join(arguments.recipe), error)
         return error.exit_code
 
 
-def _serve(recipe: str, host: str, port: int, options: Options, own_logs: dict | None) -> int:
-    deployed = paths.state("deployed", recipe)
-    if not deployed.is_dir():
-        others = sorted(folder.name for folder in deployed.parent.glob("*") if folder.is_dir())
-        log.warning("%s: nothing was deployed yet (there is: %s); waiting", deployed, ", ".join(others) or "nothing")
+def _serve(recipes: list[str], host: str, port: int, options: Options, own_logs: dict | None) -> int:
+    if twice := [name for name, count in Counter(recipes).items() if count > 1]:
+        raise UsageError(f"{twice[0]} is named twice", "name each recipe once")
+    folders = [paths.state("deployed", recipe) for recipe in recipes]
+    for folder in folders:
+        if not folder.is_dir():
+            there = ", ".join(sorted(other.name for other in folder.parent.glob("*") if other.is_dir())) or "nothing"
+            log.warning("%s: nothing was deployed yet (there is: %s); waiting", folder, there)
     listener = listening.listen(host, port)
     config = uvicorn.Config(
-        create_app(deployed, options=options), log_config=own_logs, log_level="warning", access_log=False,
+        create_app(folders, options=options), log_config=own_logs, log_level="warning", access_log=False,
         timeout_graceful_shutdown=GRACE_S, server_header=False, ws_max_size=MESSAGE, ws_per_message_deflate=False,
     )  # fmt: skip
     log.info("listening on %s", listening.address(host, listener))

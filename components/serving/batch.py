@@ -61,7 +61,7 @@ def score(model: ServedModel, sources: list[Path], output: Path, passes: int = 1
 
 
 def _frames(path: Path, bundle: Bundle) -> int | None:
-    """How many frames there are to score in a file; None where nobody knows before."""
+    """About how many frames there are to score in a file; None where nobody knows before."""
     try:
         return expected(path, bundle.fps)
     except MediaError:

@@ -4,6 +4,10 @@ with Client("http://127.0.0.1:8080", token="...") as client:
     client.predict("frame.jpg")["results"][0]["score"]
     for number, frame in enumerate(frames):
         client.track(frame, number, session="gate-3")["tracks"]
+    client.features("frame.jpg")["vectors"]
+    client.explain("frame.jpg", of="suspicious", samples=100)["superpixels"]
+
+Of a service of several recipes: Client("http://127.0.0.1:8080", recipe="suspicious").
 """
 
 import base64
@@ -12,6 +16,7 @@ import json
 import random
 import time
 import uuid
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
@@ -31,13 +36,15 @@ class ServiceError(Exception):
 
 
 class Client:
-    """One connection to a service, kept open; of one thread.
+    """One connection to a service, kept open; of one thread. `recipe`: which is asked, of a service of several.
 
     `retries`: how often a request is sent again that was not answered, or that the service was too busy for. A frame
     that is sent twice changes nothing, so none is followed twice.
     """
 
-    def __init__(self, url: str, token: str | None = None, timeout_s: float = 30.0, retries: int = 3):
+    def __init__(
+        self, url: str, token: str | None = None, timeout_s: float = 30.0, retries: int = 3, recipe: str | None = None
+    ):
         """Raises ValueError for an address that is none."""
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -45,6 +52,7 @@ class Client:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
         self._prefix, self._retries = parts.path.rstrip("/"), retries
+        self._base = "/v1" if recipe is None else f"/v1/{quote(recipe, safe='')}"
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def __enter__(self) -> "Client":
@@ -58,7 +66,8 @@ class Client:
         self._connection.close()
 
     def ready(self) -> dict:
-        """The model that is served: {status, model, problem}. Raises ServiceError (503) without one."""
+        """The model that is served: {status, model, problem}; of several recipes {status, recipes}, by name the same of
+        each. Raises ServiceError (503) where one is missing."""
         return self._asked("GET", "/readyz")
 
     def predict(self, *pictures: Picture, min_score: float | None = None) -> dict:
@@ -68,6 +77,20 @@ class Client:
         Raises ServiceError, OSError for a file that cannot be read.
         """
         query = "" if min_score is None else "?" + urlencode({"min_score": min_score})
+        return self._form(f"/predict{query}", pictures)
+
+    def features(self, *pictures: Picture) -> dict:
+        """{model, dimension, vectors}: a vector for each picture, in their order. Raises as `predict`, and ServiceError
+        (404) of a model that has none."""
+        return self._form("/features", pictures)
+
+    def explain(self, picture: Picture, of: str | None = None, samples: int | None = None) -> dict:
+        """{model, class, probability, samples, fit, superpixels, labels, heat}: what the probability of class `of`, or
+        of the one that is called, hangs on. Raises as `predict`."""
+        given = {"class": of, "samples": samples}
+        return self._form(f"/explain?{urlencode({k: v for k, v in given.items() if v is not None})}", [picture])
+
+    def _form(self, path: str, pictures: Sequence[Picture]) -> dict:
         mark = uuid.uuid4().hex
         parts = [
             f'--{mark}\r\nContent-Disposition: form-data; name="picture"; filename="{number}"\r\n\r\n'.encode()
@@ -75,17 +98,17 @@ class Client:
             for number, content in enumerate(map(_content, pictures))
         ]
         body = b"\r\n".join([*parts, f"--{mark}--\r\n".encode()])
-        return self._asked("POST", f"/v1/predict{query}", body, f"multipart/form-data; boundary={mark}")
+        return self._asked("POST", self._base + path, body, f"multipart/form-data; boundary={mark}")
 
     def track(self, picture: Picture, frame_id: int, session: str = "default") -> dict:
         """{model, session, begun, frame_id, tracks: [{track_id, class, score, x, y, w, h}]} of the next frame of a
         session. Raises as `predict`."""
         frame = {"frame_id": frame_id, "frame_data": base64.b64encode(_content(picture)).decode(), "session": session}
-        return self._asked("POST", "/v1/track", json.dumps(frame).encode(), "application/json")
+        return self._asked("POST", f"{self._base}/track", json.dumps(frame).encode(), "application/json")
 
     def end(self, session: str) -> dict:
         """Ends a session. Raises ServiceError (404) where there is none."""
-        return self._asked("DELETE", f"/v1/track/{quote(session, safe='')}")
+        return self._asked("DELETE", f"{self._base}/track/{quote(session, safe='')}")
 
     def _asked(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> dict:
         """The JSON of an answer. Raises ServiceError, ConnectionError."""

@@ -13,12 +13,13 @@ from components.serving.pictures import DIGITS, Refusal, content_type
 TYPES = ("video/", "application/octet-stream")
 
 
-def add_clips(app: FastAPI, clips: Clips, serving: Callable[[], object]) -> None:
-    """Adds POST /v1/clips, and GET and DELETE of a job, and of what it made. `serving` raises Refusal (503) without a
-    model."""
+def add_clips(app: FastAPI, base: str, clips: Clips, serving: Callable[[], object]) -> None:
+    """Adds below `base` POST /clips, and GET and DELETE of a job, and of what it made. `serving` raises Refusal (503)
+    without a model."""
+    base = f"{base}/clips"
 
     @app.post(
-        "/v1/clips", status_code=202, summary="Score a video", responses=describe.POST, openapi_extra=describe.REQUEST,
+        base, status_code=202, summary="Score a video", responses=describe.POST, openapi_extra=describe.REQUEST,
         description=describe.TEXT,
     )  # fmt: skip
     async def post(request: Request) -> JSONResponse:
@@ -30,17 +31,19 @@ def add_clips(app: FastAPI, clips: Clips, serving: Callable[[], object]) -> None
         if declared.isdecimal() and (len(declared) > DIGITS or int(declared) > clips.clip_bytes):
             raise Refusal(413, f"the clip is larger than {clips.clip_bytes} bytes", "cut it, or scale it down")
         job = await clips.add(request.stream())
-        return JSONResponse(told(job), 202, {"Location": f"/v1/clips/{job.name}"})
+        return JSONResponse(told(job, base), 202, {"Location": f"{base}/{job.name}"})
 
-    @app.get("/v1/clips/{job}", summary="How far it is, and what it made", responses=describe.GET)
+    @app.get(f"{base}/{{job}}", summary="How far it is, and what it made", responses=describe.GET)
     async def get(job: str) -> JSONResponse:
-        return JSONResponse(told(clips.job(job)))
+        return JSONResponse(told(clips.job(job), base))
 
-    @app.delete("/v1/clips/{job}", summary="End a job", responses=describe.DELETE)
+    @app.delete(f"{base}/{{job}}", summary="End a job", responses=describe.DELETE)
     async def end(job: str) -> JSONResponse:
         return JSONResponse({"job": clips.end(job).name, "state": "ended"})
 
-    @app.get("/v1/clips/{job}/{result}", summary="What it made", response_class=FileResponse, responses=describe.RESULT)
+    @app.get(
+        f"{base}/{{job}}/{{result}}", summary="What it made", response_class=FileResponse, responses=describe.RESULT
+    )
     async def fetch(job: str, result: str) -> FileResponse:
         made = clips.job(job).results
         if result not in made:
@@ -52,8 +55,8 @@ def add_clips(app: FastAPI, clips: Clips, serving: Callable[[], object]) -> None
         return FileResponse(made[result], filename=f"{result}{made[result].suffix}", stat_result=found)
 
 
-def told(job: Job) -> dict:
-    """What a client is told of a job."""
+def told(job: Job, base: str) -> dict:
+    """What a client is told of a job, whose results are found below `base`."""
     says: dict = {"job": job.name, "state": job.state}
     if job.progress:
         says["progress"] = {"frames": job.progress[0], "of": job.progress[1]}
@@ -62,5 +65,5 @@ def told(job: Job) -> dict:
     if job.summary and job.state == "done":
         moments = [{name: value for name, value in one.items() if name != "uri"} for one in job.summary["moments"]]
         says |= {"model": job.summary["model"], "frames": job.summary["frames"], "moments": moments}
-        says["results"] = {name: f"/v1/clips/{job.name}/{name}" for name in job.results}
+        says["results"] = {name: f"{base}/{job.name}/{name}" for name in job.results}
     return says

@@ -65,10 +65,16 @@ class Job:
 
 
 class Clips:
-    """The jobs of one service. Of one event loop; `start` and `stop` frame its life."""
+    """The jobs of one recipe. Of one event loop; `start` and `stop` frame its life.
 
-    def __init__(self, recipe: str, deployed: Path, clip_bytes: int = CLIP_BYTES):
+    `turn`: held while a job runs, so that those who share it run one after another.
+    """
+
+    def __init__(
+        self, recipe: str, deployed: Path, turn: asyncio.Lock | None = None, clip_bytes: int = CLIP_BYTES
+    ):  # fmt: skip
         self.recipe, self.deployed, self.clip_bytes = recipe, deployed, clip_bytes
+        self._turn = turn or asyncio.Lock()
         self._jobs: dict[str, Job] = {}  # the oldest first
         self._waiting: asyncio.Queue[Job] = asyncio.Queue()
         self._folder: Path | None = None
@@ -152,7 +158,9 @@ class Clips:
             if job.name not in self._jobs:
                 continue  # ended before it began
             try:
-                await self._run(job)
+                async with self._turn:
+                    if job.name in self._jobs:
+                        await self._run(job)
             except Exception as error:  # the next job has nothing to do with it
                 job.state, job.error = FAILED, f"it could not be run: {error}"
             job.ended = time.monotonic()

@@ -1,11 +1,14 @@
 """How long one request may take."""
 
 import asyncio
+import re
 
 from components.serving.pictures import Refusal
 from components.serving.refusing import refuse
 
-CLIPS, CLIP_S = "/v1/clips", 600.0  # where clips are sent, and how long one may take to arrive
+CLIPS = re.compile(r"/v1(/[^/]+)?/clips")  # where clips are sent
+CLIP_S = 600.0  # how long one may take to arrive
+EXPLAIN = re.compile(r"/v1(/[^/]+)?/explain")  # where explanations are asked for
 
 
 class Deadline:
@@ -13,19 +16,18 @@ class Deadline:
 
     Its work is cancelled; what cannot be stopped, a thread's, keeps its place in the gate until it has ended. An
     answer that has begun is not cut short. WebSockets have a limit of their own (`stream.py`); a clip, which is large,
-    has CLIP_S to arrive.
+    has CLIP_S to arrive, and an explanation `explain_s` seconds.
     """
 
-    def __init__(self, app, seconds: float):
-        self.app, self.seconds = app, seconds
+    def __init__(self, app, seconds: float, explain_s: float | None = None):
+        self.app, self.seconds, self.explain_s = app, seconds, explain_s or seconds
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         whole = not _brings_body(scope)
-        upload = scope["method"] == "POST" and scope["path"] == CLIPS
-        seconds = max(self.seconds, CLIP_S) if upload else self.seconds
+        seconds = self._seconds(scope)
 
         async def watched():
             nonlocal whole
@@ -44,6 +46,11 @@ class Deadline:
             if not limit.expired():
                 raise  # somebody else's
             await refuse(scope, receive, send, too_late(seconds) if whole else too_slow(seconds))
+
+    def _seconds(self, scope) -> float:
+        if scope["method"] == "POST" and CLIPS.fullmatch(scope["path"]):
+            return max(self.seconds, CLIP_S)
+        return self.explain_s if EXPLAIN.fullmatch(scope["path"]) else self.seconds
 
 
 def _brings_body(scope) -> bool:

@@ -3,7 +3,9 @@
 from components.serving.describe import NOT_READY, refusal
 from components.serving.describe import REQUEST as _PICTURES
 
-__all__ = ["ENDPOINT", "INVOCATIONS", "NOT_READY", "REQUEST", "TEXT"]
+__all__ = ["INVOCATIONS", "NOT_READY", "REQUEST", "TARGET", "TEXT", "request"]
+
+TARGET = "X-Amzn-SageMaker-Target-Model"
 
 TEXT = (
     "One picture as the body, form fields `picture`, or the JSON of MLflow's scoring protocol, whose cells are "
@@ -52,9 +54,17 @@ INVOCATIONS = {
     400: refusal("Not such a body, or not a picture", "the body holds none of inputs, instances", "see /docs"),
     413: refusal("Too many bytes, pictures or pixels", "more than 32 pictures", "send fewer pictures in one request"),
     415: refusal("Neither JSON nor a picture", "content type text/csv is not served", "send image/jpeg for example"),
+    404: refusal("Another recipe than is served", "endpoint 'digits' is not served", "served here: suspicious"),
     500: refusal("A defect of the service", "the service failed on this request", "see the service's log"),
     **NOT_READY,
 }
-ENDPOINT = INVOCATIONS | {
-    404: refusal("Another endpoint than the recipe", "endpoint 'digits' is not served", "served here: suspicious")
-}
+
+
+def request(several: bool) -> dict:
+    """What a request is; where several recipes are served also how it names one."""
+    named = {
+        "name": TARGET, "in": "header", "required": False, "schema": {"type": "string"}, "example": "suspicious",
+        "description": "The recipe that is asked, as such or as RECIPE.tar.gz. /invocations needs it; an endpoint "
+        "named after a recipe does without.",
+    }  # fmt: skip
+    return REQUEST | {"parameters": [*REQUEST["parameters"], *([named] if several else [])]}

@@ -18,7 +18,11 @@ class Found(NamedTuple):
 
     def of(self, row: int) -> "Found":
         """What is found in one of the pictures: B is 1."""
-        return Found(*(None if part is None else part[row : row + 1] for part in self))
+        return self.rows(slice(row, row + 1))
+
+    def rows(self, rows: slice) -> "Found":
+        """What is found in these of the pictures."""
+        return Found(*(None if part is None else part[rows] for part in self))
 
 
 class ServedDetector(ServedModel):
@@ -50,17 +54,25 @@ class ServedDetector(ServedModel):
         """The same: neighbours do not count."""
         return self.predict(frames)
 
-    def answers(self, pictures: list[np.ndarray], sizes: list[tuple[int, int]], least: float | None) -> list[dict]:
+    def look(self, pictures: list[np.ndarray]) -> Found:
+        """What is found in B pictures as `prepare` gives them."""
+        return self.find(pictures)
+
+    @staticmethod
+    def part(looked: Found, rows: slice) -> Found:
+        """Of what is found, what is of these pictures."""
+        return looked.rows(rows)
+
+    def said(self, looked: Found, sizes: list[tuple[int, int]], least: float | None) -> list[dict]:
         """What the service answers: as `called`, and `boxes` of each picture as `boxed` gives them.
 
         `sizes`: height and width that each had before; `least`: the score from which boxes are wanted, those that are
         called where it is None.
         """
-        found = self.find(pictures)
         least = self.bundle.box_threshold if least is None else least
-        boxes = self.boxed(found, sizes)
+        boxes = self.boxed(looked, sizes)
         wanted = [[box for box in row if box["score"] >= least] for row in boxes]
-        return [row | {"boxes": kept} for row, kept in zip(self.called(found.probabilities), wanted, strict=True)]
+        return [row | {"boxes": kept} for row, kept in zip(self.called(looked.probabilities), wanted, strict=True)]
 
     def boxed(self, found: Found, sizes: list[tuple[int, int]]) -> list[list[dict]]:
         """Of each picture all boxes, best first: class, score, and left `x`, top `y`, `w`, `h` in pixels of the

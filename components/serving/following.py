@@ -14,20 +14,23 @@ from components.serving.gate import Gate, Place
 from components.serving.model import ServedModel
 from components.serving.payload import Payload, Ready, Sent, parse, ready
 from components.serving.pictures import Limits, Refusal
-from components.serving.sessions import Session, Sessions
+from components.serving.sessions import BASE, Session, Sessions
 
 DEFAULT = "default"
 
 
 class Following:
-    """Answers frames of many sessions at once. `serving` gives the model of now, or raises Refusal (503); `drawn` what
-    notes the answers to a request of this ASGI scope, or to a message of it, None where they are not kept."""
+    """Answers frames of many sessions at once.
+
+    `serving` gives the model of now, or raises Refusal (503); `drawn` what notes the answers to a request of this ASGI
+    scope, or to a message of it, None where they are not kept; `base`: the path of the routes.
+    """
 
     def __init__(
         self, serving: Callable[[], ServedModel], pool: Executor, gate: Gate, limits: Limits,
-        drawn: Callable[..., Kept | None], sessions: Sessions | None = None,
+        drawn: Callable[..., Kept | None], base: str = BASE,
     ):  # fmt: skip
-        self.limits, self.drawn, self.sessions = limits, drawn, sessions or Sessions()
+        self.limits, self.drawn, self.sessions = limits, drawn, Sessions(base)
         self._serving, self._pool, self._gate, self._batcher = serving, pool, gate, Batcher(pool)
 
     def check(self) -> ServedModel:
@@ -36,7 +39,7 @@ class Following:
         if not model.bundle.tracks:
             raise Refusal(
                 404, f"{model.bundle.recipe}'s model does not track",
-                "use /v1/predict, or serve a recipe whose task.tracks is true",
+                f"use {self.sessions.base}/predict, or serve a recipe whose task.tracks is true",
             )  # fmt: skip
         return model
 

@@ -1,5 +1,6 @@
 """The frames of a file that are looked at, and how far apart they usually are."""
 
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -51,14 +52,17 @@ def sampled(path: Path, fps: str | None) -> Footage:
 
 
 def expected(path: Path, fps: str | None) -> int | None:
-    """How many frames `sampled` will give of a video, found without decoding any; None where nobody knows before."""
+    """About how many frames `sampled` will give of a file, as its container has it, whose header alone is read; None
+    where that does not say. Raises MediaError where it cannot be opened."""
     if is_picture(path):
         return 1
     with media.opened(path) as video:
-        _, time_base, *_ = video.facts()
-        times = [] if video.bare else _times(video)
-    wanted = Fraction(fps) if fps else None
-    return len(media.sample_indices(times, time_base, wanted)) or None
+        _, time_base, declared, _ = video.facts()
+        whole, ticks = video.container.duration, video.stream.duration
+        seconds = ticks * time_base if ticks else Fraction(whole, av.time_base) if whole else None
+        count = video.stream.frames or (seconds and declared and round(seconds * declared))
+        known = [count, math.ceil(seconds * Fraction(fps)) if seconds and fps else None]
+        return None if video.bare else min(filter(None, known), default=None)
 
 
 def _times(video: media.opened) -> list[int]:

@@ -87,6 +87,11 @@ class Gate:
         loop = asyncio.get_running_loop()
         return await self.through(lambda place: loop.run_in_executor(pool, place.run, act, *arguments))
 
+    async def run_placed(self, pool: Executor, act: Callable[[Place], T]) -> T:
+        """The same of an `act` that is given its place, to ask now and then whether anybody still waits."""
+        loop = asyncio.get_running_loop()
+        return await self.through(lambda place: loop.run_in_executor(pool, place.run, act, place))
+
     def _ended(self, task: asyncio.Task) -> None:
         self.within -= 1
         self._left_behind.discard(task)

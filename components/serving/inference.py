@@ -1,6 +1,6 @@
 """KServe's protocol over HTTP (Open Inference Protocol, version 2): the routes below /v2.
 
-The served recipe is the one model, its registry version the one version that can be asked for.
+Each served recipe is a model, its registry version the one version that can be asked for.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,11 @@ from fastapi import FastAPI, Request, Response
 from components.core.bundle import Bundle
 from components.serving import describe_inference as describe
 from components.serving.backlog import Kept
+from components.serving.microbatch import Work
 from components.serving.model import HEADER, ServedModel
 from components.serving.pictures import Limits, Refusal, content_type, read_body
 from components.serving.score import Desk, prepared
+from components.serving.served import Roster, Served
 from components.serving.tensors import HOW, INPUTS, LENGTH, Infer, Output, parse, render, wanted
 
 JSON, BINARY = "application/json", "application/octet-stream"
@@ -21,11 +23,11 @@ SERVER = {"name": "sightline", "version": "1", "extensions": ["binary_tensor_dat
 PLATFORM = "onnxruntime_onnx"
 
 
-def add_inference(app: FastAPI, desk: Desk) -> None:
+def add_inference(app: FastAPI, roster: Roster, desks: dict[Served, Desk]) -> None:
     """Adds the routes of server, health, model and inference, each with and without a version."""
 
     def named(name: str, version: str | None = None) -> ServedModel:
-        model = desk.serving()
+        model = roster.named(name, "model").serving()
         check(model, name, version)
         return model
 
@@ -39,7 +41,7 @@ def add_inference(app: FastAPI, desk: Desk) -> None:
 
     @app.get("/v2/health/ready", summary="A model is loaded", responses=describe.NOT_READY)
     async def ready() -> dict:
-        desk.serving()
+        roster.check()
         return {"ready": True}
 
     @app.get("/v2/models/{name}/versions/{version}", summary="A version's tensors", responses=describe.MODEL)
@@ -62,16 +64,16 @@ def add_inference(app: FastAPI, desk: Desk) -> None:
     )  # fmt: skip
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
         named(name, version)  # before a body is read that could not be scored
-        length = request.headers.get(LENGTH)
+        desk, length = desks[roster.named(name, "model")], request.headers.get(LENGTH)
         _check_type(request, length)
         body = await read_body(request, desk.limits, HOW)
 
-        def work(model: ServedModel, kept: Kept | None) -> tuple[bytes, str | None]:
+        def work(model: ServedModel, kept: Kept | None) -> Work:
             check(model, name, version)  # it may have taken the other's place meanwhile
             asked = parse(body, length, desk.limits)
             wanted(asked, [one["name"] for one in _given(model.bundle)])  # before the work is done
             about = {"model_name": name, "model_version": str(model.version)}
-            return render(about, inferred(model, asked, desk.limits, kept), asked)
+            return render(about, (yield from inferred(model, asked, desk.limits, kept)), asked)
 
         model, (content, length_sent) = await desk.answered(request, work)
         headers = {HEADER: model.tag} | ({} if length_sent is None else {LENGTH: length_sent})
@@ -97,20 +99,21 @@ def metadata(model: ServedModel) -> dict:
     }  # fmt: skip
 
 
-def inferred(model: ServedModel, asked: Infer, limits: Limits, kept: Kept | None) -> list[Output]:
-    """The outputs for the pictures of a request, as `metadata` names them. Raises Refusal, naming the picture.
+def inferred(model: ServedModel, asked: Infer, limits: Limits, kept: Kept | None) -> Work:
+    """The work whose answer are the outputs for the pictures of a request, as `metadata` names them.
 
+    It raises Refusal, naming the picture.
     `predictions` are the classes that are called; `boxes` left, top, right, bottom in pixels of the picture as it was
     sent, best first; `scores` are 0 where there is no box. `kept`: what notes the answers, or None.
     """
     pictures, sizes = prepared(model, asked.pictures, limits)
     if not model.bundle.finds_boxes:
-        probabilities = model.predict(pictures)
+        probabilities = yield pictures
         called = model.called(probabilities)
         if kept:
             kept.answered(model, asked.pictures, called)
         return _scored(called, probabilities)
-    found = model.find(pictures)
+    found = yield pictures
     called = model.called(found.probabilities)
     if kept:
         kept.answered(model, asked.pictures, called, (found.scores > 0).sum(1).tolist())

@@ -17,7 +17,7 @@ class Intake:
         self.app, self.most, self.held = app, most, 0
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] != "http" or scope["path"] == CLIPS:
+        if scope["type"] != "http" or CLIPS.fullmatch(scope["path"]):
             await self.app(scope, receive, send)
             return
         mine = 0

@@ -7,47 +7,68 @@ from fastapi.responses import JSONResponse
 
 from components.serving import describe_invocations as describe
 from components.serving.backlog import Kept
+from components.serving.microbatch import Work
 from components.serving.model import HEADER, ServedModel
 from components.serving.pictures import HOW as HOW_PICTURES
 from components.serving.pictures import Refusal, content_type, least_score, read_body, read_pictures
 from components.serving.refusing import answer
 from components.serving.score import Desk, score
 from components.serving.scoring import HOW, parse, record
+from components.serving.served import Roster, Served
 
 JSON, X_IMAGE = "application/json", "application/x-image"  # the latter is SageMaker's word for a picture of any format
+TARGET = describe.TARGET
 ERROR_TYPE, VARIANT = "x-amzn-errortype", "x-amzn-invoked-production-variant"
 
 
-def add_invocations(app: FastAPI, desk: Desk) -> None:
-    """Adds /ping, /invocations and /endpoints/RECIPE/invocations."""
+def add_invocations(app: FastAPI, roster: Roster, desks: dict[Served, Desk]) -> None:
+    """Adds /ping, /invocations and /endpoints/RECIPE/invocations.
+
+    Which of several recipes is asked the header TARGET says, as of SageMaker's multi-model endpoints, or the endpoint.
+    """
+    request_says = describe.request(roster.several)
 
     @app.get("/ping", summary="A model is loaded", responses=describe.NOT_READY)
     async def ping() -> dict:
-        return {"status": "ready", "model": desk.serving().identity}
+        roster.check()
+        models = {one.name: one.serving().identity for one in roster.all}
+        return {"status": "ready"} | ({"models": models} if roster.several else {"model": models.popitem()[1]})
 
     @app.post(
         "/invocations", summary="Score pictures, as MLflow and SageMaker ask", responses=describe.INVOCATIONS,
-        openapi_extra=describe.REQUEST, description=describe.TEXT,
+        openapi_extra=request_says, description=describe.TEXT,
     )  # fmt: skip
     async def invocations(request: Request) -> JSONResponse:
-        return await _invoked(request, desk)
+        return await _invoked(request, desks[_target(request, roster) or _only(roster)])
 
     @app.post(
         "/endpoints/{endpoint}/invocations", summary="The same where SageMaker's own clients look for it",
-        responses=describe.ENDPOINT, openapi_extra=describe.REQUEST,
+        responses=describe.INVOCATIONS, openapi_extra=request_says,
     )  # fmt: skip
     async def invoke_endpoint(request: Request, endpoint: str) -> JSONResponse:
         try:
-            model = desk.serving()
-            if endpoint != model.bundle.recipe:
-                raise Refusal(
-                    404, f"endpoint {endpoint[:64]!r} is not served", f"served here: {model.bundle.recipe}"
-                )  # fmt: skip
-            reply = await _invoked(request, desk)
+            asked = _target(request, roster)
+            if asked is None or not roster.several:  # else the endpoint may be called as it likes
+                asked = roster.named(endpoint, "endpoint")
+            reply = await _invoked(request, desks[asked])
         except Refusal as refusal:
             return _told(request, refusal)
         reply.headers[VARIANT] = reply.headers[HEADER]
         return reply
+
+
+def _target(request: Request, roster: Roster) -> Served | None:
+    """The recipe that the header names, as such or as the archive RECIPE.tar.gz, as which SageMaker's clients know
+    models; None without it. Raises Refusal (404)."""
+    named = request.headers.get(TARGET)
+    return None if named is None else roster.named(named.removesuffix(".tar.gz"), "model")
+
+
+def _only(roster: Roster) -> Served:
+    """The one recipe that is served. Raises Refusal (400) where there are several."""
+    if roster.several:
+        raise Refusal(400, "several recipes are served, and none is named", f"send {TARGET}, one of {roster.names}")
+    return roster.all[0]
 
 
 async def _invoked(request: Request, desk: Desk) -> JSONResponse:
@@ -65,10 +86,11 @@ async def _invoked(request: Request, desk: Desk) -> JSONResponse:
     return JSONResponse({"predictions": [record(result) for result in results]}, headers={HEADER: model.tag})
 
 
-def _asked(model: ServedModel, body: bytes, least: float | None, desk: Desk, kept: Kept | None) -> list[dict]:
-    """The results for the pictures of MLflow's JSON. What it says of a score counts before what the query says."""
+def _asked(model: ServedModel, body: bytes, least: float | None, desk: Desk, kept: Kept | None) -> Work:
+    """The work that answers for the pictures of MLflow's JSON. What it says of a score counts before the query."""
     asked = parse(body, model.bundle, desk.limits)
-    return score(model, asked.pictures, desk.limits, least if asked.least is None else asked.least, kept)
+    least = least if asked.least is None else asked.least
+    return (yield from score(model, asked.pictures, desk.limits, least, kept))
 
 
 def _told(request: Request, refusal: Refusal) -> JSONResponse:

@@ -1,6 +1,7 @@
 """From a published bundle to a model in memory."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import onnxruntime
@@ -12,13 +13,13 @@ from components.serving.model import ServedModel
 
 
 def load_model(
-    deployed: Path, pointer: Pointer, threads: int, told: Callable[[int, float], None] | None = None
+    deployed: Path, pointer: Pointer, threads: int, told: Callable[[str, int, float], None] | None = None
 ) -> ServedModel:
     """The model that a pointer names, every digest checked, and warmed up with one black picture.
 
-    `threads`: how many one prediction may use; `told`: hears of every pass after that (pictures, seconds). Raises
-    SightlineError where the bundle is not the one the pointer names, is damaged, or does not give what the graph of its
-    kind must give.
+    `threads`: how many one prediction may use; `told`: hears of every pass after that (recipe, pictures, seconds).
+    Raises SightlineError where the bundle is not the one the pointer names, is damaged, or does not give what the graph
+    of its kind must give.
     """
     folder = deployed / pointer.folder
     bundle = read_bundle(folder)
@@ -34,7 +35,7 @@ def load_model(
     except Exception as error:  # ONNX Runtime's exceptions have no common class but this
         raise SightlineError(f"{folder / GRAPH}: cannot be run: {error}", "run the deployment stage again") from error
     if told:
-        model.watch(told)
+        model.watch(partial(told, bundle.recipe))
     return model
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -9,6 +10,7 @@ import onnxruntime
 from components.core.bundle import Bundle, Pointer, model_tag
 from components.core.media import fit, resize
 
+VECTORS = "vectors"  # the graph's output
 HEADER = "X-Sightline-Model"  # of every answer: the model's tag
 
 
@@ -70,17 +72,41 @@ class ServedModel:
         batch = np.stack(pictures)[:, None]  # (B, 1, height, width, 3)
         return self._session.run(["probabilities"], {"frames": batch})[0][:, 0]
 
+    @property
+    def gives_vectors(self) -> bool:
+        """True where the graph gives what the backbone makes of a picture."""
+        return VECTORS in {given.name for given in self._session.get_outputs()}
+
+    def vectors(self, pictures: list[np.ndarray]) -> np.ndarray:
+        """What the backbone makes of B unrelated pictures as `prepare` gives them: (B, D) float32. Only where
+        `gives_vectors`."""
+        return self._session.run([VECTORS], {"frames": np.stack(pictures)[:, None]})[0][:, 0]
+
     def sequence(self, frames: list[np.ndarray]) -> np.ndarray:
         """Probabilities, (T, C) float32, of T neighbouring frames of one source, each as `prepare` gives it."""
         return self._session.run(["probabilities"], {"frames": np.stack(frames)[None]})[0][0]
 
-    def answers(self, pictures: list[np.ndarray], sizes: list[tuple[int, int]], least: float | None) -> list[dict]:
-        """What the service answers for unrelated pictures as `prepare` gives them: as `called`.
+    def look(self, pictures: list[np.ndarray]) -> Any:
+        """What the network finds in B unrelated pictures as `prepare` gives them, for `said` and `part`: here
+        probabilities, (B, C) float32."""
+        return self.predict(pictures)
+
+    @staticmethod
+    def part(looked: Any, rows: slice) -> Any:
+        """Of what `look` gives, what is of these pictures."""
+        return looked[rows]
+
+    def said(self, looked: Any, sizes: list[tuple[int, int]], least: float | None) -> list[dict]:
+        """What the service answers for pictures in which `look` found this: as `called`.
 
         `sizes`: height and width that each had before; `least`: the score asked for. Both are of use where boxes are
         found.
         """
-        return self.called(self.predict(pictures))
+        return self.called(looked)
+
+    def answers(self, pictures: list[np.ndarray], sizes: list[tuple[int, int]], least: float | None) -> list[dict]:
+        """What the service answers for unrelated pictures as `prepare` gives them, see `said`."""
+        return self.said(self.look(pictures), sizes, least)
 
     def called(self, probabilities: np.ndarray) -> list[dict]:
         """For each row of (B, C) probabilities: prediction (class), score, probabilities.

@@ -13,6 +13,8 @@ TOKENS = "SIGHTLINE_TOKENS_FILE"  # the environment's word for --token-file
 TIMEOUT_S = 30.0
 MOST_RATE = 1_000_000.0
 SHARE, MEGABYTES = 0.1, 1000  # of what is captured
+EXPLAIN, EXPLAIN_S, MOST_EXPLAIN = 300, 60.0, 10_000  # samples of an explanation, and how long one may take
+BATCH, BATCH_WAIT_MS, MOST_BATCH = 4, 10.0, 256  # pictures of a pass, and how long one may wait for others
 ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:]+\](:\d{1,5})?")
 
 
@@ -31,7 +33,9 @@ class Capturing:
 class Options:
     """`log`: text, or json with a line a request; `tokens`: the file of those who may ask, None: everybody may;
     `rate`: requests a second and client, None: any number; `timeout_s`: for one request; `cors`: origins whose pages
-    may ask, `*` for all; `capture`: what is kept of requests, None: nothing."""
+    may ask, `*` for all; `capture`: what is kept of requests, None: nothing; `batch`: pictures of unrelated requests in
+    a pass of the network at most, and `batch_wait_s`, that a decoded one may wait for others; `explain`: samples of an
+    explanation at most, 0: there are none, and `explain_s`, that one may take."""
 
     log: str = "text"
     tokens: Path | None = None
@@ -39,6 +43,10 @@ class Options:
     timeout_s: float = TIMEOUT_S
     cors: tuple[str, ...] = ()
     capture: Capturing | None = None
+    batch: int = BATCH
+    batch_wait_s: float = BATCH_WAIT_MS / 1000
+    explain: int = EXPLAIN
+    explain_s: float = EXPLAIN_S
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +62,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cors", action="append", default=[], metavar="ORIGIN", help="a page's origin that may ask; may be repeated"
     )
+    parser.add_argument(
+        "--batch", type=int, default=BATCH, metavar="N", help="pictures in a pass at most (default %(default)d)"
+    )
+    parser.add_argument(
+        "--batch-wait", type=float, default=BATCH_WAIT_MS, metavar="MS",
+        help="milliseconds that a decoded picture may wait for others (default %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--explain", type=int, default=EXPLAIN, metavar="N",
+        help="samples of an explanation at most; 0: none are given (default %(default)d)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--explain-timeout", type=float, default=EXPLAIN_S, metavar="S",
+        help="seconds for an explanation (default %(default)g)",
+    )  # fmt: skip
     parser.add_argument("--capture", metavar="DIR", help="where a sample of requests and answers is kept")
     parser.add_argument("--capture-share", type=float, metavar="P", help=f"of requests, from 0 to 1 (default {SHARE})")
     parser.add_argument("--capture-pictures", action="store_true", help="keep the pictures too, scaled to 640 pixels")
@@ -65,13 +88,32 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def options_of(arguments: argparse.Namespace) -> Options:
     """The options of a parsed command line and, where it does not say, the environment's token file.
 
-    Raises SightlineError for a rate or timeout that is no number above 0, for what is no origin, and for a share or
-    size of what is captured that cannot be, or that says nothing because no folder is named.
+    Raises SightlineError for a rate or timeout that is no number above 0, for a batch, an explanation or an origin that
+    cannot be, and for a share or size of what is captured that cannot be, or that says nothing because no folder is
+    named.
     """
     if arguments.rate is not None and not 0 < arguments.rate <= MOST_RATE:
         raise SightlineError(f"--rate {arguments.rate:g} is not a number above 0", "for example: --rate 10")
     if not (arguments.timeout > 0 and math.isfinite(arguments.timeout)):
         raise SightlineError(f"--timeout {arguments.timeout:g} is not a number above 0", "for example: --timeout 30")
+    if not 1 <= arguments.batch <= MOST_BATCH:
+        raise SightlineError(
+            f"--batch {arguments.batch} is not a number from 1 to {MOST_BATCH}", "for example: --batch 8"
+        )
+    if not 0 <= arguments.batch_wait <= 1000:
+        raise SightlineError(
+            f"--batch-wait {arguments.batch_wait:g} is not a number from 0 to 1000", "for example: --batch-wait 10"
+        )
+    if arguments.explain and not 10 <= arguments.explain <= MOST_EXPLAIN:
+        raise SightlineError(
+            f"--explain {arguments.explain} is neither 0 nor a number from 10 to {MOST_EXPLAIN}",
+            f"for example: --explain {EXPLAIN}",
+        )
+    if not (arguments.explain_timeout > 0 and math.isfinite(arguments.explain_timeout)):
+        raise SightlineError(
+            f"--explain-timeout {arguments.explain_timeout:g} is not a number above 0",
+            "for example: --explain-timeout 60",
+        )
     for origin in arguments.cors:
         if not ORIGIN.fullmatch(origin):
             raise SightlineError(f"--cors {origin} is no origin", "for example: --cors https://example.com, or *")
@@ -80,7 +122,10 @@ def options_of(arguments: argparse.Namespace) -> Options:
     file = arguments.token_file or os.environ.get(TOKENS)
     tokens = Path(file) if file else None
     cors, capture = tuple(arguments.cors), _capturing(arguments)
-    return Options(arguments.log, tokens, arguments.rate, arguments.timeout, cors, capture)
+    return Options(
+        arguments.log, tokens, arguments.rate, arguments.timeout, cors, capture, arguments.batch,
+        arguments.batch_wait / 1000, arguments.explain, arguments.explain_timeout,
+    )  # fmt: skip
 
 
 def _capturing(arguments: argparse.Namespace) -> Capturing | None:

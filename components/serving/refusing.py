@@ -20,8 +20,8 @@ REASONS = {
 log = logging.getLogger("sightline.serving")
 
 
-def answer(scope, refusal: Refusal, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The answer that says so, and noted in the request's exchange."""
+def answer(scope, refusal: Refusal, headers: dict[str, str] | None = None, more: dict | None = None) -> JSONResponse:
+    """The answer that says so, and `more` beside it, noted in the request's exchange."""
     given = dict(headers or {})
     if refusal.status in LATER:
         given["Retry-After"] = str(refusal.retry_s)
@@ -29,7 +29,7 @@ def answer(scope, refusal: Refusal, headers: dict[str, str] | None = None) -> JS
         given["Connection"] = "close"
     if exchange := scope.get(KEY):
         exchange.reason = reason_of(refusal)
-    return JSONResponse({"error": refusal.error, "remedy": refusal.remedy}, refusal.status, given)
+    return JSONResponse({"error": refusal.error, "remedy": refusal.remedy} | (more or {}), refusal.status, given)
 
 
 def reason_of(refusal: Refusal) -> str:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from starlette.requests import Request
 
 from components.serving.backlog import Kept
 from components.serving.gate import Gate
+from components.serving.microbatch import MicroBatcher, Work
 from components.serving.model import ServedModel
 from components.serving.pictures import Limits, Refusal, decode
 
@@ -24,17 +25,24 @@ class Desk:
 
     serving: Callable[[], ServedModel]
     pool: Executor
+    batcher: MicroBatcher
     gate: Gate
     limits: Limits
     drawn: Callable[[dict], Kept | None]
 
-    async def answered(self, request: Request, work: Callable[..., Made]) -> tuple[ServedModel, Made]:
-        """(the model that answered, what `work(model, kept=...)` made with it on a thread of the pool).
+    async def answered(self, request: Request, work: Callable[..., Work]) -> tuple[ServedModel, Any]:
+        """(the model that answered, what the work of `work(model, kept=...)` returned on a thread of the pool).
 
-        Raises Refusal as `work` does, 503 where there is no model, and as the gate does where too much is waiting.
+        Raises Refusal as the work does, 503 where there is no model, and as the gate does where too much is waiting.
         """
         model = self.serving()  # this one answers, whatever takes its place meanwhile
-        return model, await self.gate.run(self.pool, partial(work, kept=self.drawn(request.scope)), model)
+        begin = partial(work, model, kept=self.drawn(request.scope))
+        return model, await self.gate.through(lambda place: self.batcher.ask(model, begin, place))
+
+    async def made(self, act: Callable[[ServedModel], Made]) -> tuple[ServedModel, Made]:
+        """(the model of now, what `act` made with it on a thread of the pool, by itself). Raises as `answered`."""
+        model = self.serving()
+        return model, await self.gate.run(self.pool, act, model)
 
 
 def prepared(
@@ -59,13 +67,14 @@ def prepared(
 
 def score(
     model: ServedModel, contents: Sequence[bytes | np.ndarray], limits: Limits, least: float | None, kept: Kept | None
-) -> list[dict]:
-    """Decodes and scores the pictures of one request, in their order. Raises Refusal, naming the picture.
+) -> Work:
+    """The work that decodes and scores the pictures of one request, and returns the answers in their order.
 
+    It raises Refusal, naming the picture.
     `least`: the score asked of boxes, or None; `kept`: what notes the answers, or None.
     """
     pictures, sizes = prepared(model, contents, limits)
-    results = model.answers(pictures, sizes, least)
+    results = model.said((yield pictures), sizes, least)
     if kept:
         boxes = [len(row["boxes"]) for row in results] if model.bundle.finds_boxes else None
         kept.answered(model, contents, results, boxes)

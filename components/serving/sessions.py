@@ -13,13 +13,15 @@ MOST = 64  # sessions at a time
 IDLE_S = 300.0  # after which a session that gets no frame is over
 SPARED_S = 10.0  # a session that had a frame so lately never makes room for another
 FIRST_ID = 0  # number of the first frame of those that the service counts
+BASE = "/v1"
 
 
 class Session:
-    """One source: its tracker and model, size, last frame, and the answers of its last request."""
+    """One source: its tracker and model, size, last frame, and the answers of its last request. `base`: the path below
+    which it is asked for."""
 
-    def __init__(self, name: str):
-        self.name, self.lock, self.holders, self.used = name, asyncio.Lock(), 0, 0.0
+    def __init__(self, name: str, base: str = BASE):
+        self.name, self.base, self.lock, self.holders, self.used = name, base, asyncio.Lock(), 0, 0.0
         self.begin()
 
     def begin(self) -> None:
@@ -76,8 +78,9 @@ class Session:
 
     def _refusal(self, error: str) -> Refusal:
         return Refusal(
-            409, f"session {self.name}: {error}", f"send frames in order, or DELETE /v1/track/{self.name} to begin anew"
-        )
+            409, f"session {self.name}: {error}",
+            f"send frames in order, or DELETE {self.base}/track/{self.name} to begin anew",
+        )  # fmt: skip
 
 
 class Sessions:
@@ -87,9 +90,10 @@ class Sessions:
     """
 
     def __init__(
-        self, most: int = MOST, idle_s: float = IDLE_S, spared_s: float = SPARED_S,
+        self, base: str = BASE, most: int = MOST, idle_s: float = IDLE_S, spared_s: float = SPARED_S,
         clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
+        self.base = base
         self._most, self._idle_s, self._spared_s, self._clock = most, idle_s, spared_s, clock
         self._by_name: dict[str, Session] = {}  # the longest unused first
 
@@ -137,7 +141,7 @@ class Sessions:
             if not spare:
                 raise Refusal(
                     503, f"{self._most} sessions are being followed",
-                    "end one: DELETE /v1/track/SESSION, or come back", "no_room",
+                    f"end one: DELETE {self.base}/track/SESSION, or come back", "no_room",
                 )  # fmt: skip
             del self._by_name[spare[0].name]
-        return Session(name)
+        return Session(name, self.base)

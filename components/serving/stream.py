@@ -23,14 +23,15 @@ POLICY, LATER, QUIET = 1008, 1013, 1001  # why a connection is closed, as RFC 64
 log = logging.getLogger("sightline.serving")
 
 
-def add_stream(app: FastAPI, following: Following, metrics: Metrics, timeout_s: float) -> None:
-    """Adds the WebSocket /v1/track/stream?session=NAME. A message is answered within `timeout_s` seconds, or refused.
+def add_stream(app: FastAPI, base: str, following: Following, metrics: Metrics, timeout_s: float) -> None:
+    """Adds the WebSocket /track/stream?session=NAME below `base`.
 
-    Without a name the session is the connection's own and ends with it. One without a message for IDLE_S is closed.
+    A message is answered within `timeout_s` seconds, or refused. Without a name the session is the connection's own and
+    ends with it. One without a message for IDLE_S is closed.
     """
     open_now = 0
 
-    @app.websocket("/v1/track/stream")
+    @app.websocket(f"{base}/track/stream")
     async def stream(socket: WebSocket) -> None:
         nonlocal open_now
         await socket.accept()

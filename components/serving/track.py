@@ -12,11 +12,11 @@ from components.serving.pictures import Refusal, content_type, read_body
 SESSION = "x-sightline-session"  # the header that names one
 
 
-def add_track(app: FastAPI, following: Following) -> None:
-    """Adds POST /v1/track and DELETE /v1/track/SESSION."""
+def add_track(app: FastAPI, base: str, following: Following) -> None:
+    """Adds POST /track and DELETE /track/SESSION below `base`."""
 
     @app.post(
-        "/v1/track", summary="Follow what is in frames", responses=describe.TRACK, openapi_extra=describe.REQUEST,
+        f"{base}/track", summary="Follow what is in frames", responses=describe.TRACK, openapi_extra=describe.REQUEST,
         description=describe.TEXT,
     )  # fmt: skip
     async def track(request: Request) -> JSONResponse:
@@ -30,7 +30,7 @@ def add_track(app: FastAPI, following: Following) -> None:
         model, answer = await following.payload(body, session, kept=following.drawn(request.scope))
         return JSONResponse(answer, headers={HEADER: model.tag})
 
-    @app.delete("/v1/track/{session}", summary="End a session", responses=describe.END)
+    @app.delete(f"{base}/track/{{session}}", summary="End a session", responses=describe.END)
     async def end(session: str) -> JSONResponse:
         following.check()
         return JSONResponse(await following.end(check_name(session)))

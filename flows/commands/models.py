@@ -10,36 +10,44 @@ import typer
 from flows.commands.app import Json, Recipe, app, component
 
 
-@app.command(epilog="Example: sightline serve suspicious --port 8080")
+@app.command(epilog="Examples: sightline serve suspicious --port 8080; sightline serve suspicious tracking")
 def serve(
-    recipe: Recipe,
+    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE", help="Recipes of params.yaml.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
     log: Annotated[str | None, typer.Option(metavar="text|json", help="json: a line a request.")] = None,
     token_file: Annotated[str | None, typer.Option(metavar="FILE", help="Who may ask: a token a line.")] = None,
     rate: Annotated[float | None, typer.Option(metavar="N", help="Requests a second and client.")] = None,
     timeout: Annotated[float | None, typer.Option(metavar="S", help="Seconds for one request.")] = None,
+    batch: Annotated[int | None, typer.Option(metavar="N", help="Pictures in a pass at most.")] = None,
+    batch_wait: Annotated[float | None, typer.Option(metavar="MS", help="That a picture may wait for others.")] = None,
+    explain: Annotated[int | None, typer.Option(metavar="N", help="Samples of an explanation; 0: none given.")] = None,
+    explain_timeout: Annotated[float | None, typer.Option(metavar="S", help="Seconds for an explanation.")] = None,
     cors: Annotated[list[str] | None, typer.Option(metavar="ORIGIN", help="A page's origin that may ask.")] = None,
     capture: Annotated[str | None, typer.Option(metavar="DIR", help="Keep a sample of requests and answers.")] = None,
     capture_share: Annotated[float | None, typer.Option(metavar="P", help="Of requests, from 0 to 1.")] = None,
     capture_pictures: Annotated[bool, typer.Option("--capture-pictures", help="Keep the pictures too.")] = False,
     capture_mb: Annotated[int | None, typer.Option(metavar="N", help="Megabytes of it; the oldest make room.")] = None,
 ) -> None:
-    """Serve a recipe's champion over HTTP, until interrupted; follows the registry's champion alias."""
+    """Serve champions over HTTP, until interrupted; follows the registry's champion alias. Of several recipes each is
+    served below /v1/RECIPE."""
     from components.core import paths
     from components.core.distributed import die_with_parent
     from components.core.recipe import load_recipe
     from flows import services
 
-    load_recipe(recipe)
+    for recipe in recipes:
+        load_recipe(recipe)
     tokens, kept = (given and os.path.abspath(given) for given in (token_file, capture))  # before the folder changes
     os.chdir(paths.workspace())
     sys.stdout.flush()
-    subprocess.Popen(services.follower_command(recipe), preexec_fn=die_with_parent)  # ends with the service
+    for recipe in recipes:
+        subprocess.Popen(services.follower_command(recipe), preexec_fn=die_with_parent)  # ends with the service
     options = {"log": log, "token_file": tokens, "rate": rate, "timeout": timeout, "cors": cors}
     options |= {"capture": kept, "capture_share": capture_share, "capture_pictures": capture_pictures}
-    options |= {"capture_mb": capture_mb}
-    command = services.serving_command(recipe, host, port, **options)
+    options |= {"capture_mb": capture_mb, "batch": batch, "batch_wait": batch_wait}
+    options |= {"explain": explain, "explain_timeout": explain_timeout}
+    command = services.serving_command(recipes, host, port, **options)
     os.execv(command[0], command)  # signals reach the service itself
 
 

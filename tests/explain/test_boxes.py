@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from components.explain import heat, judge, lime
+from components.core import heat, lime
+from components.explain import judge
 from tests.explain.made import any_bright, blobs
 
 SHAPE = (120, 160)

@@ -33,7 +33,8 @@ class Service:
         named |= {key.replace("_", "-"): value for key, value in headers.items()}
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
-            "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "client": ("test", 1),
+            "path": path.partition("?")[0], "raw_path": path.partition("?")[0].encode(), "root_path": "",
+            "query_string": path.partition("?")[2].encode(), "client": ("test", 1),
             "server": ("test", 80),
             "headers": [(key.encode(), value.encode("latin-1")) for key, value in named.items()],
         }  # fmt: skip
@@ -70,17 +71,18 @@ class Service:
         return await self.ask("DELETE", f"/v1/track/{session}")
 
     async def serves(self, version: int) -> None:
-        """Returns as soon as this version is served."""
-        while not (model := self.app.state.champion.model) or model.version != version:
-            assert not (problem := self.app.state.champion.problem) or model, problem
-            await asyncio.sleep(0.02)
+        """Returns as soon as this version is served, of every recipe."""
+        for champion in self.app.state.champions.values():
+            while not (model := champion.model) or model.version != version:
+                assert not (problem := champion.problem) or model, problem
+                await asyncio.sleep(0.02)
 
 
 @asynccontextmanager
 async def running(
-    deployed: Path, version: int = 1, limits: Limits | None = None, options: Options | None = None
+    deployed: Path | list[Path], version: int = 1, limits: Limits | None = None, options: Options | None = None
 ) -> AsyncIterator[Service]:
-    """The service of what is published in a folder, once it serves this version."""
+    """The service of what is published in a folder, or in several, once it serves this version."""
     app = create_app(deployed, limits or Limits(), options or Options())
     async with app.router.lifespan_context(app):
         service = Service(app)

@@ -14,7 +14,9 @@ from components.core import media, tables
 from components.core.bundle import Pointer, read_bundle, read_pointer, write_pointer
 from components.core.files import file_sha256
 from components.core.media import TimeSampler
+from components.core.progress import progress
 from components.serving import batch, outputs
+from components.serving.footage import expected
 from components.serving.load import load_model
 from tests.deployment import making
 from tests.footage import write_clip
@@ -100,3 +102,51 @@ def test_wrong_requests(workspace, capsys):
     assert batch.main(["--recipe", making.RECIPE, "-o", "x", str(workspace / "empty")]) == 2
     assert batch.main(["--recipe", "other", "-o", "x", str(workspace / "footage")]) == 1
     assert "has no champion here" in capsys.readouterr().err
+
+
+class Read:
+    """A container, and how often its packets were gone through."""
+
+    def __init__(self, container):
+        self.container, self.times = container, 0
+
+    def __getattr__(self, name):
+        return getattr(self.container, name)
+
+    def demux(self, *streams):
+        self.times += 1
+        return self.container.demux(*streams)
+
+
+def test_one_file_is_gone_through_no_more_often_than_each_of_many(workspace, monkeypatch):
+    """How far it is, of how many frames, is told by what its container says of itself."""
+    read, begin = [], media.opened.__enter__
+
+    def entered(video):
+        begin(video)
+        video.container = Read(video.container)
+        read.append(video.container)
+        return video
+
+    monkeypatch.setattr(media.opened, "__enter__", entered)
+    totals = []
+    monkeypatch.setattr(batch, "progress", lambda *given: totals.append(given) or progress(*given))
+    clip, times = workspace / "footage" / "deep" / "clip.mp4", []
+    for name, sources in (("one", [clip]), ("two", [clip, workspace / "footage" / "picture.png"])):
+        read.clear()
+        batch.score(model(workspace), sources, workspace / name)
+        times.append(sum(one.times for one in read))
+    assert times[0] == times[1]
+    assert totals == [("scoring", 90, "frames"), ("scoring", 2, "files")]
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.avi", "clip.ts"])
+@pytest.mark.parametrize("fps", [None, "5", "100"])
+def test_how_many_frames_there_will_be_is_about_right(tmp_path, name, fps):
+    clip = write_clip(tmp_path / name, 90)
+    wanted = len(list(media.read_frames(clip, TimeSampler(Fraction(fps) if fps else None))))
+    assert expected(clip, fps) == pytest.approx(wanted, abs=1)
+
+
+def test_where_the_container_says_nothing_nobody_knows(tmp_path):
+    assert expected(write_clip(tmp_path / "clip.h264", 9), None) is None

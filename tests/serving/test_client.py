@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from components.core.bundle import write_pointer
 from components.serving import client as module
 from components.serving.client import Client, ServiceError
+from tests.deployment.making import RECIPE as TOY
 from tests.serving.conftest import Service, wait_for
+from tests.serving.conftest import publish as publish_bundle
 from tests.serving.tracking import RECIPE, frame, jpeg, publish
 
 
@@ -45,6 +48,28 @@ def test_pictures_are_scored_and_frames_followed(service, tmp_path):
         with pytest.raises(ServiceError) as error:
             client.end("a/b")
         assert error.value.status == 404
+
+
+def test_vectors_explanations_and_a_recipe_of_several(tmp_path, bundles):
+    root = tmp_path / ".sightline" / "deployed"
+    publish(root / RECIPE)
+    write_pointer(root / TOY, publish_bundle(root / TOY, bundles[1], 1))
+    running, content = Service(tmp_path, RECIPE, "--recipe", RECIPE, TOY), jpeg(frame(0))
+    try:
+        wait_for(lambda: running.ready().get("status") == "ready")
+        with Client(running.url, recipe=TOY) as client, Client(running.url, recipe=RECIPE) as other:
+            assert set(client.ready()["recipes"]) == {RECIPE, TOY}
+            answer = client.features(content, jpeg(frame(5)))
+            assert {len(vector) for vector in answer["vectors"]} == {answer["dimension"]}
+            assert len(answer["vectors"]) == 2 and answer["model"]["recipe"] == TOY
+            said = client.explain(content, of="normal", samples=20)
+            assert (said["class"], said["samples"]) == ("normal", 20) and said["superpixels"]
+            assert other.explain(content)["model"]["recipe"] == RECIPE
+            with pytest.raises(ServiceError, match="404.*no vector"):
+                other.features(content)
+            assert other.track(content, 0)["tracks"] and other.end("default")["frames"] == 1
+    finally:
+        running.end()
 
 
 def test_what_is_refused_says_why_and_how_the_log_calls_it(service):

@@ -71,7 +71,7 @@ def test_a_stream_is_a_line_when_it_has_ended(asked, caplog):
 
 
 def test_a_defect_is_logged_under_the_requests_id(asked, caplog):
-    asked.app.state.champion.model.answers = None
+    asked.app.state.champion.model.said = None
     headers = bearer(OLD) | {"content-type": "image/jpeg", "x-request-id": "odd-one"}
     answer = asked.post("/v1/predict", content=jpeg(frame(0)), headers=headers)
     assert answer.status_code == 500 and answer.headers["x-request-id"] == "odd-one"

@@ -12,6 +12,7 @@ from tests.serving.test_tokens import STREAM
 from tests.serving.tracking import frame, jpeg, payload, publish
 
 PICTURE = {"content-type": "image/jpeg"}
+MOVING = ("recipe", "moving")
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def requests(found: dict[tuple, float]) -> dict[tuple[str, str, str], float]:
 
 def test_what_was_asked_and_what_the_network_did_is_counted(asked):
     before = samples(asked)
-    assert ("sightline_model_swaps_total",) in before and not before["sightline_pictures_total",]
+    assert ("sightline_model_swaps_total", MOVING) in before and ("sightline_pictures_total", MOVING) not in before
     files = [("picture", (f"{at}.jpg", jpeg(frame(at)), "image/jpeg")) for at in range(3)]
     assert asked.post("/v1/predict", files=files).status_code == 200
     for at in range(2):
@@ -52,14 +53,14 @@ def test_what_was_asked_and_what_the_network_did_is_counted(asked):
     counted = requests(found)
     assert counted["POST", "/v1/predict", "200"] == 1 and counted["POST", "/v1/track", "200"] == 2
     assert counted["GET", "/metrics", "200"] == 1
-    assert found["sightline_pictures_total",] == 5 and found["sightline_engine_seconds_count",] == 3
-    assert found["sightline_engine_seconds_sum",] > 0
-    labels = (("method", "POST"), ("route", "/v1/track"))
+    assert found["sightline_pictures_total", MOVING] == 5 and found["sightline_engine_seconds_count", MOVING] == 3
+    assert found["sightline_engine_seconds_sum", MOVING] > 0
+    labels = (("method", "POST"), MOVING, ("route", "/v1/track"))
     assert found[("sightline_request_seconds_count", *labels)] == 2
     assert found[("sightline_request_seconds_bucket", ("le", "+Inf"), *labels)] == 2
     assert found["sightline_requests_in_flight",] == 1, "this one"
     assert found["sightline_gate_within",] == found["sightline_gate_waiting",] == 0
-    assert found["sightline_sessions",] == 1 and found["sightline_model_problem",] == 0
+    assert found["sightline_sessions", MOVING] == 1 and found["sightline_model_problem", MOVING] == 0
     assert ("process_resident_memory_bytes",) in found
 
 
@@ -83,7 +84,7 @@ def test_refusals_have_a_reason_of_few_words(asked):
     for at in (5, 4):
         asked.post("/v1/track", json=payload(at))
     model = asked.app.state.champion.model
-    model.answers = None
+    model.said = None
     assert asked.post("/v1/predict", content=jpeg(frame(0)), headers=PICTURE).status_code == 500
     with asked.websocket_connect(STREAM) as stream:
         stream.send_bytes(b"no picture")
@@ -104,9 +105,9 @@ def test_the_model_that_is_served_is_named_and_no_other(asked, tmp_path):
     found = samples(asked)
     (second,) = [key for key in found if key[0] == "sightline_model_info"]
     assert dict(second[1:]) == {"recipe": "moving", "version": "2", "digest": pointer.digest} and found[second] == 1
-    assert found["sightline_model_swaps_total",] == 1
+    assert found["sightline_model_swaps_total", MOVING] == 1
     write_pointer(tmp_path, type(pointer)(3, "v3", pointer.digest))
-    wait_for(lambda: samples(asked)["sightline_model_problem",] == 1)
+    wait_for(lambda: samples(asked)["sightline_model_problem", MOVING] == 1)
 
 
 def test_a_service_without_a_model_is_measured_too(tmp_path):

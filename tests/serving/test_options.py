@@ -58,8 +58,9 @@ def assert_in_help(options) -> None:
 
 def test_what_sightline_serve_passes_on_is_understood(tmp_path):
     given = {"log": "json", "token_file": tmp_path / "t", "rate": 3.0, "timeout": None, "cors": [ORIGIN, "*"]}
+    given |= {"batch": 4, "batch_wait": 2.5, "explain": 20, "explain_timeout": 9.0}
     command = serving_command("toy", "::1", 80, **given)
-    assert parsed(*command[3:]) == Options("json", tmp_path / "t", 3.0, 30.0, (ORIGIN, "*"))
+    assert parsed(*command[3:]) == Options("json", tmp_path / "t", 3.0, 30.0, (ORIGIN, "*"), None, 4, 0.0025, 20, 9.0)
     assert_in_help(given)
 
 
@@ -113,7 +114,9 @@ def test_a_service_with_tokens_rate_and_json_logs(tmp_path):
             assert answer.status_code == 200 and answer.headers["x-request-id"] == "first"
             assert asked.get("/metrics").status_code == 401
             scraped = asked.get("/metrics", headers=mine).text
-            assert 'sightline_requests_total{method="POST",route="/v1/track",status="200"} 1.0' in scraped
+            assert (
+                'sightline_requests_total{method="POST",recipe="moving",route="/v1/track",status="200"} 1.0' in scraped
+            )
             assert f'sightline_model_info{{digest="{service.ready()["model"]["digest"]}"' in scraped
             written(tokens, f"{NEW}\n")
             wait_for(lambda: asked.get("/v2", headers=bearer(NEW)).status_code == 200)

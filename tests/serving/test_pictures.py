@@ -73,7 +73,7 @@ def test_a_defect_is_a_plain_answer_without_its_traceback(tmp_path, bundles, mon
         raise RuntimeError("secret detail")
 
     write_pointer(tmp_path, publish(tmp_path, bundles[1], 1))
-    monkeypatch.setattr(application, "score", broken)
+    monkeypatch.setattr("components.serving.predict.score", broken)
     app = application.create_app(tmp_path)
     with TestClient(app, raise_server_exceptions=False) as client:
         wait_for(lambda: app.state.champion.model)

@@ -25,13 +25,22 @@ class Scorer(nn.Module):
         return self.head(self.featurizer(frames)).softmax(-1)
 
 
+class Exported(Scorer):
+    """The same, and the vectors that the head is given: (B, T, C) and (B, T, D) float32."""
+
+    def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        vectors = self.featurizer(frames)
+        return self.head(vectors).softmax(-1), vectors
+
+
 def scorer(features: Features, model: TrainedModel) -> Scorer:
     """The whole model in evaluation mode; `features` are the recipe's."""
     return Scorer(build_featurizer(model.features(features)), model.head).eval()
 
 
 def export_onnx(features: Features, model: TrainedModel, path: str | Path) -> None:
-    """Writes the graph: input `frames` uint8 (batch, time, H, W, 3), output `probabilities` (batch, time, classes).
+    """Writes the graph: input `frames` uint8 (batch, time, H, W, 3), outputs `probabilities` (batch, time, classes) and
+    `vectors` (batch, time, D), what the head is given.
 
     Batch and time are free; H and W are `features.size`. The file names no path of this machine and the same model
     gives the same bytes.
@@ -42,12 +51,12 @@ def export_onnx(features: Features, model: TrainedModel, path: str | Path) -> No
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.filterwarnings("ignore", "Constant folding|.*legacy TorchScript|.*dynamo=True")
         torch.onnx.export(
-            scorer(features, model),
+            Exported(build_featurizer(model.features(features)), model.head).eval(),
             (example,),
             str(temporary),
             input_names=["frames"],
-            output_names=["probabilities"],
-            dynamic_axes={"frames": {0: "batch", 1: "time"}, "probabilities": {0: "batch", 1: "time"}},
+            output_names=["probabilities", "vectors"],
+            dynamic_axes={name: {0: "batch", 1: "time"} for name in ("frames", "probabilities", "vectors")},
             opset_version=OPSET,
             dynamo=False,
         )

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from components.explain.lime import Explanation
+from components.core.lime import Explanation
 
 TOUCHING = np.ones((3, 3))  # pixels that touch at a corner are of one region
 
@@ -63,9 +63,23 @@ def inside(boxes: Sequence[tuple[float, float, float, float]], shape: tuple[int,
 
 
 def png(heat: np.ndarray) -> bytes:
-    """The map as a grey PNG, scaled so that its highest value is 255."""
+    """The map as a grey PNG, see `grey`."""
+    return cv2.imencode(".png", grey(heat))[1].tobytes()
+
+
+def grey(heat: np.ndarray) -> np.ndarray:
+    """The map as (H, W) uint8, scaled so that its highest value is 255."""
     scaled = np.round(255 * heat / heat.max()) if heat.max() > 0 else np.zeros(heat.shape)
-    return cv2.imencode(".png", scaled.astype(np.uint8))[1].tobytes()
+    return scaled.astype(np.uint8)
+
+
+def over(picture: np.ndarray, grey: np.ndarray) -> np.ndarray:
+    """A picture, (H, W, 3) uint8 RGB, under its map, (h, w) uint8 as of `png`: the hotter, the brighter and denser."""
+    height, width = picture.shape[:2]
+    heat = cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR)
+    colours = cv2.applyColorMap(heat, cv2.COLORMAP_INFERNO)[..., ::-1]
+    share = (0.15 + 0.6 * heat.astype(np.float32) / 255)[..., None]
+    return np.ascontiguousarray((picture * (1 - share) + colours * share).astype(np.uint8))
 
 
 def _box(place: tuple[slice, slice], shape: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -8,7 +8,7 @@ from lime.lime_image import LimeImageExplainer
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
-from components.explain import lime
+from components.core import lime
 from tests.explain.made import blob, blob_score
 
 WIDTH, PENALTY = 0.25, 1.0
