@@ -23,6 +23,7 @@ from prefect.logging import get_run_logger  # noqa: E402
 from prefect.runtime import flow_run  # noqa: E402
 from prefect.states import Completed, Failed  # noqa: E402
 
+from flows import gauges  # noqa: E402
 from flows.events import CHECKED, CURABLE, FOUND, WANTED, send  # noqa: E402
 from flows.scoring import ComponentFailed, component, run_name, score, without_champion  # noqa: E402
 from flows.training import training  # noqa: E402
@@ -52,6 +53,8 @@ def monitoring(recipe: str) -> State:
             found = check(recipe)
     except ComponentFailed as error:
         return Failed(message=str(error))
+    if unheard := gauges.push(recipe, found, time.time()):
+        log.warning("the figures were not pushed: %s", unheard)
     if found["tests"]:
         create_table_artifact(key=f"{recipe}-drift", table=found["tests"], description="New footage against the old")
     for event, payload in events(found):

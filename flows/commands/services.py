@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
+from components.core.errors import UsageError
 from flows.commands.app import Json, app, say
+
+Compose = Annotated[bool, typer.Option("--compose", help="As containers (docker/compose.yaml), by `docker compose`.")]
 
 
 @app.command(epilog="Example: sightline up --prefect-port 4201")
@@ -13,9 +16,21 @@ def up(
     prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server.")] = 4200,
     mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow server.")] = 5000,
     serving_port: Annotated[int, typer.Option(help="Port of the first model service.")] = 8080,
+    compose: Compose = False,
+    profile: Annotated[
+        str, typer.Option(metavar="small|full", help="With --compose; full: Spark, Prometheus, Grafana too.")
+    ] = "small",
 ) -> None:
     """Start the Prefect server, the MLflow server, the deployments and the model services."""
     from flows import services
+
+    if profile not in ("small", "full"):
+        raise UsageError(f"--profile {profile}", "there are small and full")
+    if compose:
+        from flows import compose as containers
+
+        containers.up(profile, say)
+        return
 
     rows = services.up(services.Ports(prefect_port, mlflow_port, serving_port), say)
     for row in rows:
@@ -26,9 +41,15 @@ def up(
 
 
 @app.command(epilog="Example: sightline down")
-def down() -> None:
+def down(compose: Compose = False) -> None:
     """Stop what `sightline up` started, and nothing else."""
     from flows import services
+
+    if compose:
+        from flows import compose as containers
+
+        containers.down(say)
+        return
 
     if not services.down(say):
         say("nothing was running")

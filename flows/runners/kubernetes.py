@@ -17,6 +17,8 @@ from flows.runners.elsewhere import container_name, image, passed_on
 
 NAMESPACE = "SIGHTLINE_KUBERNETES_NAMESPACE"
 CLAIM = "SIGHTLINE_KUBERNETES_CLAIM"  # the PersistentVolumeClaim (ReadWriteMany) with the workspace
+GPU = "SIGHTLINE_KUBERNETES_GPU"  # the resource that a GPU is asked for by; empty: the cluster has none
+GPU_NODES = "SIGHTLINE_KUBERNETES_GPU_NODES"  # KEY=VALUE,...: labels of the nodes where stages with GPUs are put
 USER = 10001  # of the images
 KEPT_S = 3600  # a finished Job, for whoever wants to look at it
 POLL_S = 1.0
@@ -31,8 +33,9 @@ def manifest(command: list[str], stage: str, needed: Needs) -> dict[str, Any]:
     labels = {"app.kubernetes.io/name": "sightline", "app.kubernetes.io/component": stage.partition("@")[0]}
     labels |= {"sightline/recipe": recipe, "app.kubernetes.io/instance": name}
     limits = {"memory": f"{int(needed.memory_gb * 1000)}M"}
-    if needed.gpus:
-        limits["nvidia.com/gpu"] = str(needed.gpus)
+    gpu = os.environ.get(GPU, "nvidia.com/gpu") if needed.gpus else ""
+    if gpu:
+        limits[gpu] = str(needed.gpus)
     container = {
         "name": CONTAINER,
         "image": image(needed.image),
@@ -40,9 +43,14 @@ def manifest(command: list[str], stage: str, needed: Needs) -> dict[str, Any]:
         "workingDir": root,
         "env": [{"name": key, "value": value} for key, value in sorted((passed_on() | {"HOME": "/tmp"}).items())],
         "resources": {"requests": {"cpu": f"{needed.cpus:g}", "memory": limits["memory"]}, "limits": limits},
-        "volumeMounts": [{"name": "workspace", "mountPath": root}, {"name": "shared-memory", "mountPath": "/dev/shm"}],
+        "volumeMounts": [
+            {"name": "workspace", "mountPath": root},
+            {"name": "temporary", "mountPath": "/tmp"},
+            {"name": "shared-memory", "mountPath": "/dev/shm"},
+        ],
         "securityContext": {
             "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
     }
@@ -60,9 +68,12 @@ def manifest(command: list[str], stage: str, needed: Needs) -> dict[str, Any]:
         "containers": [container],
         "volumes": [
             {"name": "workspace", "persistentVolumeClaim": {"claimName": os.environ.get(CLAIM, "sightline-workspace")}},
+            {"name": "temporary", "emptyDir": {}},
             {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}},
         ],
     }
+    if gpu:
+        pod |= _on_gpu_nodes(gpu)
     spec: dict[str, Any] = {
         "backoffLimit": 0,
         "ttlSecondsAfterFinished": KEPT_S,
@@ -76,6 +87,16 @@ def manifest(command: list[str], stage: str, needed: Needs) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": namespace(), "labels": labels},
         "spec": spec,
     }
+
+
+def _on_gpu_nodes(gpu: str) -> dict[str, Any]:
+    """Of a pod: the nodes that it asks for, and that it bears their taint, which is named as the resource is."""
+    told = [pair for pair in os.environ.get(GPU_NODES, "").split(",") if pair]
+    if wrong := [pair for pair in told if not all(pair.partition("="))]:
+        raise SightlineError(f"{GPU_NODES}: {wrong[0]!r} is no KEY=VALUE", "for example nvidia.com/gpu.present=true")
+    taint = f"{gpu.partition('/')[0]}/gpu" if "/" in gpu else gpu  # a slice's node (nvidia.com/mig-...) too
+    selected = {"nodeSelector": dict(pair.split("=", 1) for pair in told)} if told else {}
+    return selected | {"tolerations": [{"key": taint, "operator": "Exists", "effect": "NoSchedule"}]}
 
 
 def namespace() -> str:
