@@ -1,7 +1,7 @@
 """The `sightline` command. Its commands are in the modules of flows/commands, listed by `--help` in this order."""
 # ruff: noqa: I001
 
-from flows.commands import runs, services, models, export, data, edge  # noqa: F401
+from flows.commands import runs, services, models, export, data, edge, operations  # noqa: F401
 from flows.commands.app import app
 
 

@@ -25,6 +25,9 @@ def build(
     recipe: Recipe,
     output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="The archive.")] = None,
     limit: Annotated[float, typer.Option(help="What int8 may lose in accuracy and be the default.")] = 0.01,
+    int8_for: Annotated[
+        str, typer.Option(metavar="any|vnni", help="any: right on all processors; vnni: wrong on x86 without VNNI.")
+    ] = "any",
     float32: Annotated[bool, typer.Option("--float32", help="Leave int8 out: needs no tables.")] = False,
     public_key: Annotated[
         str | None, typer.Option(metavar="FILE", help="Whose signature its devices accept for updates.")
@@ -32,7 +35,7 @@ def build(
     as_json: Json = False,
 ) -> None:
     """The champion as one archive: float32 and int8 with their measured accuracy, runner, unit, Dockerfile."""
-    given = _given({"output": output, "limit": limit, "public-key": public_key})
+    given = _given({"output": output, "limit": limit, "int8-for": int8_for, "public-key": public_key})
     component(COMPONENT, "build", "--recipe", recipe, *given, *_set({"float32": float32, "json": as_json}))
 
 
@@ -55,11 +58,13 @@ def run(
 def receive(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8090,
+    tokens: Annotated[str | None, typer.Option(metavar="FILE", help="Lines of DEVICE:TOKEN, one for each.")] = None,
     releases: Annotated[str | None, typer.Option(metavar="DIR", help="What release wrote, to be fetched.")] = None,
     store: Store = None,
 ) -> None:
-    """Take what devices send, each record once, until interrupted. Its token: SIGHTLINE_EDGE_TOKEN."""
-    _become("receive", *_given({"host": host, "port": port, "releases": releases, "store": store}))
+    """Take what devices send, each record once, until interrupted. The fleet's token: SIGHTLINE_EDGE_TOKEN."""
+    given = _given({"host": host, "port": port, "tokens": tokens, "releases": releases, "store": store})
+    _become("receive", *given)
 
 
 @edge.command(epilog="Example: sightline edge fleet --json")
@@ -83,10 +88,11 @@ def release(
     signing: Annotated[str, typer.Option("--key", metavar="FILE", help="The private key.")],
     number: Annotated[int, typer.Option(help="Larger than every number before: devices insist.")],
     output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="release.json and the archive.")],
+    days: Annotated[int | None, typer.Option(help="So long devices take it; renew it by the same command.")] = None,
     as_json: Json = False,
 ) -> None:
     """Sign an archive, so that devices update themselves with it."""
-    given = _given({"key": signing, "number": number, "output": output})
+    given = _given({"key": signing, "number": number, "output": output, "days": days})
     component(COMPONENT, "release", *given, *_set({"json": as_json}), "--", archive)
 
 

@@ -11,6 +11,7 @@ from requests.exceptions import RequestException
 
 from components.core import paths
 from components.core.errors import SightlineError, TransientError
+from components.core.files import atomic_path
 from flows.needs import Needs
 from flows.runners.elsewhere import container_name, image, passed_on
 
@@ -62,6 +63,8 @@ def specification(command: list[str], stage: str, needed: Needs) -> dict:
     cache = paths.user_cache()
     cache.mkdir(parents=True, exist_ok=True)
     mounts[str(cache)] = {"bind": str(cache), "mode": "rw"}
+    user, group = _user(root)
+    mounts[_passwd(user, group)] = {"bind": "/etc/passwd", "mode": "ro"}
     devices = [docker.types.DeviceRequest(count=needed.gpus, capabilities=[["gpu"]])] if _gpus(needed) else None
     return {
         "image": image(needed.image),
@@ -71,7 +74,7 @@ def specification(command: list[str], stage: str, needed: Needs) -> dict:
         "environment": passed_on() | {"HOME": HOME, "SIGHTLINE_CACHE": str(cache)},
         "working_dir": root,
         "volumes": mounts,
-        "user": "{0.st_uid}:{0.st_gid}".format(os.stat(root)) if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}",
+        "user": f"{user}:{group}",
         "nano_cpus": int(min(needed.cpus, os.cpu_count() or 1) * 1e9),
         "mem_limit": int(needed.memory_gb * 1e9),
         "shm_size": "512m",  # Horovod's workers and torch share memory there
@@ -81,6 +84,23 @@ def specification(command: list[str], stage: str, needed: Needs) -> dict:
         "security_opt": ["no-new-privileges"],
         "cap_drop": ["ALL"],
     }
+
+
+def _user(root: str) -> tuple[int, int]:
+    """Whoever runs the flow; for root the workspace's owner, to whom its files shall belong."""
+    owner = os.stat(root)
+    return (owner.st_uid, owner.st_gid) if os.getuid() == 0 else (os.getuid(), os.getgid())
+
+
+def _passwd(user: int, group: int) -> str:
+    """A file that gives this user a name: Java's login, which Spark asks, fails for one without."""
+    file = paths.state("run", "elsewhere", f"passwd-{user}-{group}")
+    text = "root:x:0:0:root:/root:/bin/sh\n" + (f"sightline:x:{user}:{group}::{HOME}:/bin/sh\n" if user else "")
+    if not file.is_file() or file.read_text() != text:
+        with atomic_path(file) as temporary:
+            temporary.write_text(text)
+            temporary.chmod(0o644)
+    return str(file)
 
 
 def _gpus(needed: Needs) -> bool:

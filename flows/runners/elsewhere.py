@@ -42,7 +42,9 @@ def passed_on() -> dict[str, str]:
     """The variables that a stage must know elsewhere too: the project's own, MLflow's, and those of object stores."""
     known = ("SIGHTLINE_", "MLFLOW_", "AWS_", "SPARK_MASTER", "GOOGLE_APPLICATION", "AZURE_")
     told = {name: value for name, value in os.environ.items() if name.startswith(known) and name not in HERE}
-    return told | {"SIGHTLINE_WORKSPACE": str(paths.workspace()), "PYTHONUNBUFFERED": "1"}
+    root = str(paths.workspace())
+    # The workspace's code, for all processes that a stage starts: images of stages have none of their own.
+    return told | {"SIGHTLINE_WORKSPACE": root, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
 
 
 def main() -> int:

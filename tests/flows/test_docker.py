@@ -91,6 +91,16 @@ def test_what_a_killed_flow_left_is_removed_first(engine, nodes, root):
     assert gone(engine, "ingest@toy")
 
 
+def test_whoever_runs_a_stage_has_a_name_there(engine, nodes, root):
+    """Java, and so Spark, does not start for a user without one."""
+    if os.getuid() == 0:
+        os.chown(root, 12345, 12345)
+    ask = "import os, pwd; one = pwd.getpwuid(os.getuid()); print(one.pw_uid, one.pw_name, one.pw_dir)"
+    given = specification(["python", "-c", ask], "ingest@toy", needs("ingest"))
+    told = engine.containers.run(**given, remove=True).decode().split()
+    assert told == [str(os.getuid() or 12345), "sightline", "/tmp"]
+
+
 def test_more_memory_than_the_table_gives_is_said(nodes, root):
     (root / "stage.py").write_text("x = b'1' * (3 << 30)\n")
     lines = []
