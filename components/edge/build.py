@@ -22,15 +22,17 @@ from components.edge.device.release import FLOAT32, FORMAT, INT8, Release
 from components.edge.device.selftest import EXPECTED, FOLDER, TOLERANCES, answers
 from components.edge.measure import calibration, measured
 from components.edge.pins import requirements
-from components.edge.quantise import quantise
+from components.edge.quantise import ANY, quantise
 
 CODE = Path(__file__).resolve().parents[2]
 CARRIED = (
     "components/__init__.py", "components/core/__init__.py", "components/core/bundle.py", "components/core/errors.py",
     "components/core/files.py", "components/edge/__init__.py", "components/edge/device/*.py",
+    "components/tracks/__init__.py", "components/tracks/association.py", "components/tracks/detections.py",
+    "components/tracks/kalman.py", "components/tracks/table.py", "components/tracks/tracker.py",
 )  # fmt: skip
 PACKAGE = '"""The edge runner, as `python -m edge`."""\n'
-TEMPLATES = ("config.toml", "sightline-edge.service", "Dockerfile", "README.md")
+TEMPLATES = ("config.toml", "sightline-edge.service", "Dockerfile", ".dockerignore", "README.md")
 VECTORS, HEAD = {FLOAT32: "vectors.onnx", INT8: "vectors.int8.onnx"}, "head.onnx"
 TRIED, CANDIDATES = 3, 30  # pictures of the self-test, out of so many
 DIGITS = 6  # of a probability
@@ -47,12 +49,15 @@ def champion(recipe: str) -> tuple[Pointer, Path]:
     return pointer, deployed / pointer.folder
 
 
-def build(recipe: Recipe, target: Path, limit: float, int8: bool = True, public_key: str = "") -> dict:
+def build(
+    recipe: Recipe, target: Path, limit: float, int8: bool = True, public_key: str = "", int8_for: str = ANY
+) -> dict:
     """Writes the archive of the recipe's champion; returns its manifest. The same champion, tables and options give the
     same bytes on the same machine.
 
-    `limit`: how much int8 may lose in any figure and still be the default; `int8`: False leaves it out. Raises
-    SightlineError where there is no champion, or the tables that it is measured on are not there.
+    `limit`: how much int8 may lose in any figure and still be the default; `int8`: False leaves it out; `int8_for`: the
+    processors that it is for, see `quantise`. Raises SightlineError where there is no champion, or the tables that it
+    is measured on are not there.
     """
     pointer, source = champion(recipe.name)
     bundle = read_bundle(source)
@@ -60,7 +65,7 @@ def build(recipe: Recipe, target: Path, limit: float, int8: bool = True, public_
         folder = Path(name)
         shutil.copyfile(source / MANIFEST, folder / MANIFEST)
         graphs, moves = _write_graphs(source / GRAPH, folder, bundle)
-        model = _precision(recipe, folder, bundle, moves, graphs, limit, int8)
+        model = _precision(recipe, folder, bundle, moves, graphs, limit, int8_for if int8 else None)
         manifest = {
             "format": FORMAT, "recipe": recipe.name, "version": pointer.version, "digest": pointer.digest,
             "kind": bundle.kind, "classes": list(bundle.classes), "positive": bundle.positive,
@@ -102,10 +107,11 @@ def _write_graphs(source: Path, folder: Path, bundle: Bundle) -> tuple[dict[str,
 
 
 def _precision(
-    recipe: Recipe, folder: Path, bundle: Bundle, moves: bool, graphs: dict[str, list[str]], limit: float, wanted: bool
-) -> dict:
+    recipe: Recipe, folder: Path, bundle: Bundle, moves: bool, graphs: dict[str, list[str]], limit: float,
+    int8_for: str | None,
+) -> dict:  # fmt: skip
     """What the manifest says of the graphs; writes the int8 one, and notes it in `graphs`, where there is to be one."""
-    if not wanted or bundle.finds_boxes:
+    if int8_for is None or bundle.finds_boxes:
         return {"default": FLOAT32, "why": DETECTOR if bundle.finds_boxes else "int8 was not asked for"}
 
     def model(precision: str) -> EdgeModel:
@@ -114,11 +120,11 @@ def _precision(
     one = measured(recipe, model(FLOAT32))
     body = {"limit": limit, "frames": len(one.calls.labels), FLOAT32: one.figures()}
     pictures = calibration(recipe, model(FLOAT32))
-    if not quantise(folder / VECTORS[FLOAT32], folder / VECTORS[INT8], pictures):
+    if not quantise(folder / VECTORS[FLOAT32], folder / VECTORS[INT8], pictures, int8_for):
         return body | {"default": FLOAT32, "why": "the graph has no convolutions that could be quantised"}
     graphs[INT8] = [VECTORS[INT8], HEAD]
     other = measured(recipe, model(INT8))
-    body |= {INT8: other.figures()}
+    body |= {INT8: other.figures(), "int8_for": int8_for}
     if not body[FLOAT32]:
         return body | {"default": FLOAT32, "why": "no held-out frame has a label, so that int8 cannot be judged"}
     body["agreement"] = round(float((one.calls.called == other.calls.called).mean()), DIGITS)

@@ -19,6 +19,7 @@ from components.edge.device.update import environment
 from components.edge.device.uplink import TOKEN
 
 EXAMPLE = "example: python -m components.edge build --recipe sensor -o sensor.tar.gz"
+DAY_S = 86_400
 KEY_BYTES = 32  # of a public key, Ed25519's
 ARCHIVE = ".tar.gz"
 OPTIONS = ("camera", "uplink", "precision", "config")  # of the device's `run`
@@ -33,6 +34,10 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--recipe", required=True, metavar="NAME", help="a recipe that has a champion")
     build.add_argument("-o", "--output", metavar="FILE", help="the archive (.sightline/edge/RECIPE-vN.tar.gz)")
     build.add_argument("--limit", type=float, default=0.01, help="what int8 may lose and be the default (default 0.01)")
+    build.add_argument(
+        "--int8-for", choices=["any", "vnni"], default="any",
+        help="any: weights of 7 bits, right on all processors (default) | vnni: of 8, wrong on x86 without VNNI",
+    )  # fmt: skip
     build.add_argument("--float32", action="store_true", help="leave int8 out: needs no tables")
     build.add_argument("--public-key", metavar="FILE", help="whose signature its devices accept for updates")
     key = commands.add_parser("key", help="a new pair of keys, to sign releases with")
@@ -44,9 +49,13 @@ def parser() -> argparse.ArgumentParser:
     release.add_argument("--key", required=True, metavar="FILE", help="the private key")
     release.add_argument("--number", type=int, required=True, help="larger than every number before: devices insist")
     release.add_argument("-o", "--output", required=True, metavar="DIR", help="release.json and the archive")
+    release.add_argument("--days", type=int, metavar="N", help="devices take it so long; renew it by the same command")
     receive = commands.add_parser("receive", help="take what devices send, until interrupted")
     receive.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     receive.add_argument("--port", type=int, default=8090, help="port to listen on (default 8090; 0: any that is free)")
+    receive.add_argument(
+        "--tokens", metavar="FILE", help="lines of DEVICE:TOKEN: each device sends under its own; read again on change"
+    )
     receive.add_argument("--releases", metavar="DIR", help="what `release` wrote, for devices to fetch")
     fleet = commands.add_parser("fleet", help="which device runs which version")
     for one in (receive, fleet):
@@ -81,7 +90,7 @@ def _build(arguments: argparse.Namespace) -> None:
         from components.edge.build import champion
 
         output = paths.state("edge", f"{recipe.name}-v{champion(recipe.name)[0].version}{ARCHIVE}")
-    manifest = build(recipe, output, arguments.limit, not arguments.float32, public)
+    manifest = build(recipe, output, arguments.limit, not arguments.float32, public, arguments.int8_for)
     told = {"archive": str(output), "bytes": output.stat().st_size, "sha256": file_sha256(output), **manifest}
     megabytes = told["bytes"] / 1e6
     _say(arguments, told, f"{output}: {megabytes:.1f} MB; {manifest['model']['default']}: {manifest['model']['why']}")
@@ -123,17 +132,20 @@ def _release(arguments: argparse.Namespace) -> None:
     archive, folder = Path(arguments.archive), Path(arguments.output)
     if arguments.number < 1:
         raise UsageError(f"--number {arguments.number}: numbers begin at 1", "take the next larger one")
+    if arguments.days is not None and arguments.days < 1:
+        raise UsageError(f"--days {arguments.days}: it would never be taken", "take 1 or more")
     with tempfile.TemporaryDirectory() as aside:  # what cannot be unpacked here is not sent to devices
         manifest = unpack(archive, Path(aside) / "release").manifest
-    if (folder / FILE).exists():
-        before = int(read_json(folder / FILE, "remove it").get("release", 0))
-        if arguments.number <= before:
-            raise UsageError(f"--number {arguments.number}: {folder} offers {before} already", "take a larger one")
     digest = file_sha256(archive)
     name = f"{manifest['recipe']}-{arguments.number}-{digest[:12]}{ARCHIVE}"
+    if (folder / FILE).exists():
+        before = int(read_json(folder / FILE, "remove it").get("release", 0))
+        renewed = arguments.number == before and (folder / name).exists()  # of the same archive
+        if arguments.number <= before and not renewed:
+            raise UsageError(f"--number {arguments.number}: {folder} offers {before} already", "take a larger one")
     offer = Offer(
         arguments.number, manifest["recipe"], manifest["version"], manifest["digest"], name, digest,
-        archive.stat().st_size,
+        archive.stat().st_size, int(time.time()) + arguments.days * DAY_S if arguments.days else 0,
     )  # fmt: skip
     envelope = sealed(offer, read_key(Path(arguments.key)))
     link_or_copy(archive, folder / name)  # the archive first: release.json never names what is not there
@@ -143,9 +155,11 @@ def _release(arguments: argparse.Namespace) -> None:
 
 def _receive(arguments: argparse.Namespace) -> None:
     from components.edge.serve import serve
+    from components.edge.tokens import Tokens
 
+    tokens = Tokens(os.environ.get(TOKEN, ""), Path(arguments.tokens).resolve() if arguments.tokens else None)
     releases = Path(arguments.releases).resolve() if arguments.releases else None
-    serve(_store(arguments), arguments.host, arguments.port, os.environ.get(TOKEN, ""), releases)
+    serve(_store(arguments), arguments.host, arguments.port, tokens, releases)
 
 
 def _fleet(arguments: argparse.Namespace) -> None:

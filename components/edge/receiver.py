@@ -5,10 +5,10 @@
     GET  /v1/releases/NAME      release.json and the archives that devices update themselves with
     GET  /healthz               the process is alive
 
-Errors are {error, remedy}: 400 no batch, 401 no token, 404 no such file, 409 two devices with one id, 413 too much.
+Errors are {error, remedy}: 400 no batch, 401 no token, 403 another's token, 404 no such file, 409 two devices with one
+id, 413 too much.
 """
 
-import hmac
 import json
 import re
 from contextlib import asynccontextmanager
@@ -23,8 +23,10 @@ from starlette.routing import Route
 
 from components.edge.device.uplink import ABOUT, KEY, TOKEN
 from components.edge.ledger import TOLD, Conflict, Ledger, fleet
+from components.edge.tokens import EVERY, Tokens, may_send
 
 LARGEST = 16 << 20  # bytes of a batch
+TOKENS = "give each device its own, see `sightline edge receive --tokens`"
 HOW = "send what `python -m edge run` sends"
 _KEY = re.compile(r"([A-Za-z0-9_.-]{1,100})/([0-9]{1,18})-([0-9]{1,18})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -38,8 +40,8 @@ class Refused(Exception):
         self.status, self.error, self.remedy = status, error, remedy
 
 
-def create_app(store: Path, token: str = "", releases: Path | None = None) -> Starlette:
-    """The application. `token`: what devices must send, if any; `releases`: the folder that updates come from."""
+def create_app(store: Path, tokens: Tokens, releases: Path | None = None) -> Starlette:
+    """The application. `tokens`: what devices must send, if any; `releases`: the folder that updates come from."""
     ledger = Ledger(store)
 
     @asynccontextmanager
@@ -48,8 +50,10 @@ def create_app(store: Path, token: str = "", releases: Path | None = None) -> St
         ledger.close()
 
     async def take(request: Request) -> Response:
-        _check_token(request, token)
+        holder = _holder(request, tokens)
         device, first, last = _key(request)
+        if not may_send(holder, device):
+            raise Refused(403, f"this token is {holder}'s, not {device}'s", TOKENS)
         about, body = _about(request, device), await _body(request)
         batch = _records(body, first, last)
         try:
@@ -59,7 +63,8 @@ def create_app(store: Path, token: str = "", releases: Path | None = None) -> St
         return JSONResponse({"acknowledged": [first, last], "new": new})
 
     async def told(request: Request) -> Response:
-        _check_token(request, token)
+        if (holder := _holder(request, tokens)) != EVERY:
+            raise Refused(403, f"this token is {holder}'s, not the fleet's", TOKENS)
         return JSONResponse(await run_in_threadpool(fleet, store))
 
     async def release(request: Request) -> Response:  # what is signed needs no token
@@ -85,9 +90,11 @@ async def _refused(_: Request, refused: Refused) -> Response:
     return JSONResponse({"error": refused.error, "remedy": refused.remedy}, refused.status)
 
 
-def _check_token(request: Request, token: str) -> None:
-    if token and not hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {token}".encode()):
+def _holder(request: Request, tokens: Tokens) -> str:
+    holder = tokens.holder(request.headers.get("authorization", "").encode())
+    if holder is None:
         raise Refused(401, "the token is missing or wrong", f"set {TOKEN} or [uplink] token_file")
+    return holder
 
 
 def _key(request: Request) -> tuple[str, int, int]:

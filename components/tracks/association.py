@@ -1,9 +1,12 @@
 """What belongs together: costs between N tracks and M detections, and the assignment of least cost."""
 
+from collections.abc import Callable
+
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from components.tracks.kalman import GATE
+
+Solve = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # as scipy.optimize.linear_sum_assignment
 
 APPEARANCE_WEIGHT = 0.98  # lambda of JDE and FairMOT; the rest is motion's
 
@@ -35,16 +38,19 @@ def fuse_motion(cost: np.ndarray, gating: np.ndarray, weight: float = APPEARANCE
     return np.where(gating > GATE, np.inf, weight * cost + (1 - weight) * gating)
 
 
-def assign(cost: np.ndarray, most: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def assign(cost: np.ndarray, most: float, solve: Solve | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(pairs (K, 2) of row and column by row, rows without a partner, columns without a partner), all int64.
 
     Only pairs that cost less than `most`, which is finite, are made; inf in `cost` forbids a pair. Of all sets of such
     pairs the one of least cost is taken, where whatever stays alone costs `most`. The same input gives the same pairs.
+    `solve`: what finds it, SciPy's unless another one is given.
     """
     count, width = cost.shape
     if count == 0 or width == 0:
         return np.zeros((0, 2), np.int64), np.arange(count), np.arange(width)
-    rows, columns = linear_sum_assignment(np.minimum(cost, most))
+    if solve is None:
+        from scipy.optimize import linear_sum_assignment as solve  # not before: devices are without
+    rows, columns = solve(np.minimum(cost, most))
     near = cost[rows, columns] < most
     pairs = np.array((rows[near], columns[near])).T
     lone_rows, lone_columns = np.ones(count, bool), np.ones(width, bool)

@@ -1,15 +1,17 @@
 """The tracker: FairMOT's and JDE's order of associations, with ByteTrack's second one for low scores."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from components.core.errors import SightlineError
-from components.core.recipe import Tracker as TrackerParams
 from components.tracks import kalman
-from components.tracks.association import assign, embedding_distances, fuse_motion, iou_distances, unit
+from components.tracks.association import Solve, assign, embedding_distances, fuse_motion, iou_distances, unit
 from components.tracks.detections import LEAST_SIDE, Detections, detections
 from components.tracks.table import Tracks, bad_state, checked, no_tracks, tracks_of
+
+if TYPE_CHECKING:
+    from components.core.recipe import Tracker as TrackerParams
 
 FORMAT = 1  # of the state
 SLACK = 1e-9  # of summed time steps
@@ -30,8 +32,13 @@ class Tracked(NamedTuple):
 class Tracker:
     """Identities for one source of frames. It keeps what is tracked or lost, and nothing of what is gone."""
 
-    def __init__(self, params: TrackerParams | None = None):
-        self.params = TrackerParams() if params is None else params
+    def __init__(self, params: "TrackerParams | None" = None, solve: Solve | None = None):
+        """`params`: None: those of a recipe that says nothing; `solve`: see `association.assign`."""
+        if params is None:
+            from components.core.recipe import Tracker as Recipes  # not before: devices are without
+
+            params = Recipes()
+        self.params, self._solve = params, solve
         self._tracks = no_tracks()
         self._next_id = 1
         self._first = True
@@ -84,7 +91,7 @@ class Tracker:
         }
 
     @classmethod
-    def restore(cls, params: TrackerParams, state: dict) -> "Tracker":
+    def restore(cls, params: "TrackerParams", state: dict) -> "Tracker":
         """The tracker whose `state` this is: it goes on to the last bit as that one does. Raises SightlineError."""
         keys = ("dimension", "first", "format", "next_id", "tracks")
         if not isinstance(state, dict) or set(state) != set(keys):
@@ -129,7 +136,7 @@ class Tracker:
             """Assigns; returns those of the offered rows that are left."""
             if len(pool) == 0 or len(offered) == 0:
                 return offered
-            pairs, _, left = assign(apart[pool[:, None], offered] if cost is None else cost, most)
+            pairs, _, left = assign(apart[pool[:, None], offered] if cost is None else cost, most, self._solve)
             rows[pool[pairs[:, 0]]] = offered[pairs[:, 1]]
             return offered[left]
 

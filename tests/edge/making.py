@@ -116,8 +116,9 @@ def changed(archive: Path, target: Path, files: dict[str, str], **manifest) -> P
 
 
 def edge(folder: Path, *arguments: str, **more) -> subprocess.Popen:
-    """`python -m edge` by the code of an unpacked archive, as a process."""
-    command = [sys.executable, "-m", "edge", *map(str, arguments)]
+    """`python -m edge` by the code of an unpacked archive, as a process; or, with `code`, that beside it."""
+    code = more.pop("code", None)
+    command = [sys.executable, *(["-c", code] if code else ["-m", "edge"]), *map(str, arguments)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=folder, env=environment(folder) | more.pop("env", {}), **streams | more)
 
@@ -161,6 +162,10 @@ class Receiver:
         assert self.process.poll() is None, self._log.read_text()
         self.url = self._log.read_text().split("listening on ")[1].split()[0]
         self.port = int(self.url.rpartition(":")[2])
+
+    def said(self) -> str:
+        """What it has said so far."""
+        return self._log.read_text()
 
     def end(self) -> None:
         if self.process.poll() is None:

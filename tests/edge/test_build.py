@@ -7,12 +7,13 @@ import sys
 import tarfile
 
 import numpy as np
+import onnx
 import pytest
 
 from components.core.errors import SightlineError
 from components.core.recipe import load_recipe
 from components.edge.build import build
-from components.edge.device.model import load
+from components.edge.device.model import Given, load
 from components.edge.device.release import MANIFEST, read_release, unpack
 from components.edge.device.selftest import selftest
 from components.edge.device.update import environment
@@ -53,6 +54,31 @@ def test_int8_is_the_default_within_the_limit_alone(root, unpacked, tmp_path):
     assert "vectors.int8.onnx" in unpack(tmp_path / "strict.tar.gz", tmp_path / "strict").manifest["files"]
 
 
+def test_int8_is_right_on_every_processor_unless_it_is_for_vnni_alone(root, unpacked, tmp_path, monkeypatch):
+    """A processor without VNNI adds two products in 16 bits: of 255 by 127 they are cut off, of 255 by 64 they fit."""
+    assert unpacked.manifest["model"]["int8_for"] == "any" and 60 < largest_weight(unpacked) <= 64
+    build(load_recipe(making.RECIPE), tmp_path / "vnni.tar.gz", 0.5, int8_for="vnni")
+    release = unpack(tmp_path / "vnni.tar.gz", tmp_path / "vnni")
+    assert release.manifest["model"]["int8_for"] == "vnni" and 64 < largest_weight(release) <= 127
+    cpuinfo = tmp_path / "cpuinfo"
+    monkeypatch.setattr("components.edge.device.release.CPUINFO", cpuinfo)
+    for machine, flags, wanted in (
+        ("x86_64", "fpu avx2 avx512_vnni", "int8"), ("x86_64", "fpu avx2 avx_vnni", "int8"),
+        ("x86_64", "fpu avx2 avx512f", "float32"), ("x86_64", None, "float32"), ("aarch64", None, "int8"),
+    ):  # fmt: skip
+        cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n") if flags else cpuinfo.unlink(missing_ok=True)
+        monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
+        assert release.precision("auto") == wanted, (machine, flags)
+        assert release.precision("int8") == unpacked.precision("auto") == "int8"
+
+
+def largest_weight(release) -> int:
+    """Of the int8 graph's convolutions, whose weights are the only int8 of more than a dimension."""
+    graph = onnx.load(release.folder / "vectors.int8.onnx").graph
+    weights = [onnx.numpy_helper.to_array(one) for one in graph.initializer if one.data_type == onnx.TensorProto.INT8]
+    return max(int(np.abs(one.astype(int)).max()) for one in weights if one.ndim == 4)
+
+
 def test_without_tables_float32_alone(root, tmp_path, monkeypatch):
     (tmp_path / "bare").mkdir()
     for name in ("params.yaml", "dvc.yaml", ".sightline"):
@@ -83,7 +109,7 @@ def test_a_detector_goes_as_float32_with_the_reason(tmp_path, monkeypatch):
     assert selftest(release)["float32"] < 1e-4
     model, service = load(release, "float32", 1), making.served(root / ".sightline/deployed" / recipe.name / "v1")
     rgb = detecting.picture(1, scale=2)[0]
-    (found,) = model.answers([(model.prepare(rgb), rgb.shape[:2])])
+    (found,) = model.answers([Given(model.prepare(rgb), rgb.shape[:2])])
     (wanted,) = service.answers([service.prepare(rgb)], [rgb.shape[:2]], None)
     assert found["boxes"] and found == wanted
 

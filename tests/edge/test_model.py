@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from components.core import media
 from components.edge.build import build
 from components.edge.device.cameras import Video, source
-from components.edge.device.model import load
+from components.edge.device.model import Given, load
+from components.edge.device.pace import Pace
 from components.edge.device.pictures import decode, scaled
 from components.edge.device.release import unpack
 from components.edge.device.windows import windows
@@ -50,7 +51,7 @@ def test_answers_are_those_of_the_service(root, unpacked):
     assert all(np.array_equal(one, service.prepare(rgb)) for one, rgb in zip(frames, pictures, strict=True))
     wanted = service.called(service.sequence(frames))
     sizes = [rgb.shape[:2] for rgb in pictures]
-    found = list(model.answers(zip(frames, sizes, strict=True)))
+    found = list(model.answers(map(Given, frames, sizes)))
     assert [one["prediction"] for one in found] == [one["prediction"] for one in wanted]
     assert [one["score"] for one in found] == pytest.approx([one["score"] for one in wanted], abs=1e-6)
 
@@ -89,3 +90,11 @@ def test_motion_is_looked_at_frame_by_frame_as_over_the_whole(tmp_path, monkeypa
         frames = [service.prepare(np.roll(picture(1), 2 * shift, axis=1)) for shift in range(count)]
         found = np.stack(list(model.probabilities(frames)))
         assert np.abs(found - service.sequence(frames)).max() < 1e-5
+
+
+def test_frames_are_as_far_apart_as_they_are_beside_what_is_usual():
+    """As the service has it of a file: a gap counts by its length, and what is usual is the median."""
+    usual, known = Pace(), Pace(100.0)
+    times = [0, 40, 80, 120, 160, 280, 320]
+    assert [usual(time) for time in times] == [1, 1, 1, 1, 1, 3, 1]
+    assert [known(time) for time in times] == pytest.approx([1, 0.4, 0.4, 0.4, 0.4, 1.2, 0.4])

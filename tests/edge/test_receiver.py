@@ -6,8 +6,10 @@ import sqlite3
 import httpx
 import pytest
 
+from components.core.errors import SightlineError
 from components.edge.device.uplink import ABOUT, KEY, PATH
 from components.edge.ledger import Ledger, fleet, records
+from components.edge.tokens import Tokens
 from tests.edge import making
 
 
@@ -105,6 +107,61 @@ def test_a_token_is_asked_for(receiver):
     assert post(receiver, "five/1-1", lines(1, 1), token="other").status_code == 401
     assert httpx.get(f"{receiver.url}/v1/fleet", timeout=60).status_code == 401
     assert kept(receiver, "five") == []
+
+
+def test_a_device_sends_as_itself_alone(tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("# the gates\nnorth:first\nsouth-0123456789ab:second\n")
+    tokens.chmod(0o600)
+    running = making.Receiver(tmp_path, f"--tokens={tokens}", token="word")
+    born = "north-0123456789ab"  # as ids are: the host's name, and digits of chance
+    try:
+        for device, token, status in (
+            (born, "first", 200), ("north", "first", 200), ("north-2", "first", 403), ("northern", "first", 403),
+            (f"{born}-0123456789ab", "first", 403), ("south", "second", 403), ("south-0123456789ab", "second", 200),
+            (born, "second", 403), (born, "third", 401), (born, "word", 200),
+        ):  # fmt: skip
+            assert post(running, f"{device}/1-1", lines(1, 1), token=token).status_code == status, (device, token)
+        answer = post(running, f"{born}/2-2", lines(2, 2), token="second")
+        assert (
+            "south-0123456789ab's, not north-0123456789ab's" in answer.json()["error"] and "second" not in answer.text
+        )
+        assert kept(running, born) == [1] and kept(running, "north-2") == kept(running, "northern") == []
+
+        def fleet_status(token: str) -> int:
+            headers = {"Authorization": f"Bearer {token}"}
+            return httpx.get(f"{running.url}/v1/fleet", headers=headers, timeout=60).status_code
+
+        assert (fleet_status("word"), fleet_status("first"), fleet_status("third")) == (200, 403, 401)
+        tokens.write_text("north:first\nnorth:next\nnobody\n")  # damaged: those of before stay
+        making.wait_for(
+            lambda: post(running, f"{born}/0-0", b"", token="next").status_code == 401 and "stay" in running.said()
+        )
+        assert "line 3" in running.said() and "nobody" not in running.said()
+        assert post(running, f"{born}/0-0", b"", token="first").status_code == 200
+        tokens.write_text("north:next\n")
+        making.wait_for(lambda: post(running, f"{born}/0-0", b"", token="next").status_code == 200)
+        assert post(running, f"{born}/0-0", b"", token="first").status_code == 401
+    finally:
+        running.end()
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "says"),
+    [
+        ("", 0o600, "holds no token"), ("north:a\n", 0o644, "other users may read"),
+        ("north\n", 0o600, "line 1: is not"),
+        ("a:x\n*:b\n", 0o600, "line 2: is not"), ("a:x\nb:x\n", 0o600, "line 2: a has that token too"),
+        (None, 0o600, "cannot be read"), ("\n" * (1 << 21), 0o600, "is larger"),
+    ],
+)  # fmt: skip
+def test_a_file_of_tokens_that_cannot_be_is_refused(tmp_path, content, mode, says):
+    file = tmp_path / "tokens"
+    if content is not None:
+        file.write_text(content)
+        file.chmod(mode)
+    with pytest.raises(SightlineError, match=says):
+        Tokens("", file)
 
 
 @pytest.mark.parametrize("name", ["..%2Fsecret", "%2e%2e%2fsecret", "nothing", ".hidden", "a%2Fb"])

@@ -11,11 +11,13 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from components.core.media import encode_jpeg, read_frames
 from components.edge.build import build
+from components.edge.device.cameras import source
 from components.edge.device.release import unpack
 from components.edge.ledger import fleet, records
 from tests.edge import making
@@ -157,6 +159,65 @@ def test_a_live_camera_is_opened_again_when_lost(unpacked, receive, tmp_path):
     assert "opened again" in said and "secret" not in said and "secret" not in json.dumps(rows)
     numbers = [row["frame"] for row in rows]
     assert numbers == sorted(set(numbers)) and rows[0]["camera"] == f"http://127.0.0.1:{server.server_port}/stream"
+
+
+class Gone(Camera):
+    """One that no viewer gets a second time."""
+
+    def do_GET(self):
+        super().do_GET() if self.viewers == 0 else self.send_error(503)
+
+
+def gone() -> tuple[http.server.ThreadingHTTPServer, str]:
+    """Such a camera, and its address."""
+    kind = type("Once", (Gone,), {"viewers": 0})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, f"http://127.0.0.1:{server.server_port}/stream"
+
+
+def test_what_waits_for_a_lost_camera_does_not_wait_for_its_return(unpacked, receive, tmp_path):
+    """Neither the last frames, which neighbours that never come would be looked at with, nor records to be stored."""
+    receiver = receive()
+    server, address = gone()
+    capture, last = cv2.VideoCapture(address, cv2.CAP_FFMPEG), -1
+    while capture.grab():
+        last += 1
+    capture.release()
+    server.shutdown()
+    assert last > 20
+    server, address = gone()
+    (tmp_path / "config.toml").write_text('[camera]\nfps = "1000"\n[queue]\nevery_s = 0.5\n')  # every frame
+    arguments = ["--camera", address, "--state", tmp_path / "state", "--config", tmp_path / "config.toml"]
+    device = making.edge(unpacked.folder, "run", *arguments, "--uplink", receiver.url)
+    making.wait_for(lambda: (receiver.store / "receiver.sqlite").exists())
+    making.wait_for(lambda: last in frames(receiver.store))
+    device.send_signal(signal.SIGTERM)
+    said = making.ended(device)
+    server.shutdown()
+    assert f"{len(frames(receiver.store))} frames recorded" in said
+
+
+def test_a_file_is_known_by_what_is_in_it_not_by_its_time(tmp_path):
+    """FAT keeps two seconds, in local time: another file may have the same time, and the same file another."""
+    card = tmp_path / "card"
+    card.mkdir()
+    one, other = card / "one.jpg", card / "other.jpg"
+    content = [encode_jpeg(picture(seed), 90) for seed in range(2)]
+    content = [body.ljust(1 << 20, b"\0") for body in content]  # of one size, as cameras make room for files
+    content.append(content[0][:-1] + b"\1")
+
+    def key(file: Path, body: bytes, second: int) -> str:
+        file.write_bytes(body)
+        os.utime(file, (second, second))
+        (look,) = source(str(file), None).looks(threading.Event())
+        return look.key
+
+    first = key(one, content[0], 1000)
+    assert key(one, content[1], 1000) != first, "another picture of the same size and time"
+    assert key(one, content[2], 1000) != first, "another end"
+    assert key(one, content[0], 4600) == first, "the same picture, an hour off"
+    assert key(other, content[0], 1000) != first
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -47,16 +48,18 @@ def public(key) -> str:
 @pytest.fixture(scope="module")
 def offered(archive, key, tmp_path_factory) -> dict[str, Path]:
     """Folders with a release.json each: numbers 1 and 2 whole, 3 that cannot start, 4 whose runner fails, 5 that gives
-    other probabilities, 6 of another recipe."""
+    other probabilities, 6 of another recipe, 7 that does so in float32 alone."""
     folder = tmp_path_factory.mktemp("offered")
     expected = json.loads((making.unpack(archive, folder / "plain").folder / "selftest/expected.json").read_text())
-    off = expected | {"float32": [[1 - value for value in row] for row in expected["float32"]]}
+    half = expected | {"float32": [[value + 0.5 for value in row] for row in expected["float32"]]}
+    off = half | {"int8": half["float32"]}
     archives = {
         "first": archive, "second": archive,
         "dead": making.changed(archive, folder / "3.tar.gz", {"components/edge/device/selftest.py": BROKEN_START}),
         "failing": making.changed(archive, folder / "4.tar.gz", {"components/edge/device/runner.py": BROKEN_RUN}),
         "off": making.changed(archive, folder / "5.tar.gz", {"selftest/expected.json": json.dumps(off)}),
         "other": making.changed(archive, folder / "6.tar.gz", {}, recipe="other"),
+        "half": making.changed(archive, folder / "7.tar.gz", {"selftest/expected.json": json.dumps(half)}),
     }  # fmt: skip
     for number, (name, one) in enumerate(archives.items(), 1):
         options = ["--key", key, "--number", number, "-o", folder / name]
@@ -142,6 +145,42 @@ def test_a_release_that_fails_its_own_test_is_never_switched_to(device, offered,
     assert device.release == 0 and device.trial is None and not list((device.state / "releases").glob("[0-9]*"))
     with pytest.raises(SightlineError, match="refused before"):  # nor fetched again with every look
         update(device, str(offered[name]), public)
+
+
+def test_only_the_graph_that_the_device_runs_is_tried(device, offered, public):
+    """The float32 graph of this release gives other probabilities; who runs int8 has nothing to do with it."""
+    with pytest.raises(SightlineError, match="the float32 graph is .* off"):
+        update(device, str(offered["half"]), public, precision="float32")
+    assert update(device, str(offered["half"]), public, force=True, precision="int8") == 7
+    device.take_back()
+    assert update(device, str(offered["half"]), public, force=True) == 7  # auto: int8 in this archive
+    said = making.ended(making.edge(device.folder, "selftest"))
+    assert said.startswith("int8: ") and "float32" not in said
+    said = making.ended(making.edge(device.folder, "selftest", "--precision", "all"), 1)
+    assert "the float32 graph is" in said
+
+
+def test_what_has_expired_is_not_taken_and_can_be_renewed(device, archive, key, public, tmp_path, monkeypatch):
+    """A device that knows no number yet takes any of its key's: not what somebody kept for it, if that ends."""
+    command = ["release", archive, "--key", key, "--number", 3, "-o", tmp_path / "out", "--days", 2]
+    assert desk(*command).returncode == 0
+    where, kept = tmp_path / "out" / FILE, tmp_path / "kept"
+    making.shutil.copytree(tmp_path / "out", kept)
+    later = time.time() + 3 * 86_400
+    monkeypatch.setattr("components.edge.device.update.time.time", lambda: later)
+    for force in (False, True):
+        with pytest.raises(SightlineError, match="release 3 has expired"):
+            update(device, str(where), public, force=force)
+    assert device.release == device.highest == 0
+    assert desk(*command[:-1], 9).returncode == 0, "of the same archive under the same number"
+    assert update(device, str(where), public) == 3
+    assert update(device, str(kept / FILE), public) is None, "it runs already"
+    refused = desk("release", tmp_path / "out" / FILE, *command[2:])
+    assert refused.returncode and desk(*command[:-1], 0).returncode == 2
+
+
+def test_what_does_not_expire_is_of_the_form_that_older_devices_know(offered):
+    assert "expires" not in json.loads(offered["first"].read_text())["signed"]
 
 
 def test_another_recipes_release_only_when_forced(device, offered, public):
@@ -244,5 +283,6 @@ def test_a_key_is_never_written_over_another(key, archive, tmp_path):
     done = desk("key", "-o", key)
     assert done.returncode == 1 and "remedy" in done.stderr and key.read_bytes() == before
     assert desk("release", archive, "--key", key, "--number", 2, "-o", tmp_path / "out").returncode == 0
-    done = desk("release", archive, "--key", key, "--number", 2, "-o", tmp_path / "out")
+    other = making.changed(archive, tmp_path / "other.tar.gz", {}, version=4)
+    done = desk("release", other, "--key", key, "--number", 2, "-o", tmp_path / "out")
     assert done.returncode == 2 and "offers 2 already" in done.stderr

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.core.errors import SightlineError
-from components.tracks.tracker import Tracker, TrackerParams
+from components.core.recipe import Tracker as TrackerParams
+from components.tracks.tracker import Tracker
 
 FRAMES = 60
 PARAMS = TrackerParams(lost_frames=6)

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from components.core.errors import SightlineError
-from components.tracks.tracker import Tracked, Tracker, TrackerParams
+from components.core.recipe import Tracker as TrackerParams
+from components.tracks.tracker import Tracked, Tracker
 
 SIZE = np.array([40.0, 100.0])
 LOOKS = np.eye(8)  # embeddings that have nothing in common

@@ -4,13 +4,14 @@ A file's samples are those that the training's frames stage takes of it: at `fps
 first frame at or after k / fps. A camera's are taken by the clock.
 """
 
+import hashlib
 import logging
 import os
 import queue
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,12 +21,14 @@ import cv2
 import numpy as np
 
 from components.core.errors import SightlineError, UsageError
+from components.edge.device.pace import Pace
 from components.edge.device.pictures import decode
 
 PICTURES = frozenset(".jpg .jpeg .png .bmp .webp .tif .tiff".split())
 EARLY_MS = 1.0  # clocks round: a frame that is so much too early is in time
 WAITING = 2  # frames of a camera that wait to be looked at; older ones make room
 OPENING_MS, READING_MS = 10_000, 10_000
+BLOCKS, BLOCK = 16, 16_384  # of a file, and bytes of each, that tell it from another: of up to 256 KiB all
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 
 log = logging.getLogger("sightline.edge")
@@ -35,7 +38,8 @@ log = logging.getLogger("sightline.edge")
 class Look:
     """A frame to look at: its number in the source from 0 on, milliseconds since the source's first, (H, W, 3) uint8
     RGB. Frames of one `sequence` are neighbours; a picture is a sequence of its own, and so is what comes after a
-    camera was lost. Of a file: its `name`, and a `key` that changes when it does."""
+    camera was lost; `intervals`: how many frames it usually is from one to the next this one comes after the one before
+    it. Of a file: its `name`, and a `key` that changes when it does."""
 
     number: int
     milliseconds: float
@@ -43,15 +47,19 @@ class Look:
     rgb: np.ndarray
     name: str = ""
     key: str = ""
+    intervals: float = 1.0
 
 
 class Source:
-    """`ends`: files do; `name`: what records call it; `skipped`: samples that nobody had time for."""
+    """`ends`: files do; `name`: what records call it; `skipped`: samples that nobody had time for; `quiet`: called now
+    and then while a camera has nothing new, from within `looks`."""
 
     ends, name, skipped = True, "", 0
+    quiet: Callable[[], None] = staticmethod(lambda: None)
 
-    def looks(self, stop: threading.Event) -> Iterator[Look]:
-        """The frames that are sampled, until the source ends or `stop` is set."""
+    def looks(self, stop: threading.Event) -> Iterator[Look | None]:
+        """The frames that are sampled, until the source ends or `stop` is set; None where a camera was lost, so that
+        no more neighbours of the frames before will come."""
         raise NotImplementedError
 
 
@@ -83,6 +91,7 @@ class Video(Source):
             raise UsageError(f"{self.path}: not a video that can be opened", "name another file")
         sampler, first, last, number, key = Sampler(self._fps), None, 0.0, 0, _file_key(self.path)
         usual = 1000 / (capture.get(cv2.CAP_PROP_FPS) or 25)
+        pace = Pace()
         try:
             while not stop.is_set() and capture.grab():
                 now = capture.get(cv2.CAP_PROP_POS_MSEC)
@@ -92,7 +101,7 @@ class Video(Source):
                 if sampler(now):
                     done, bgr = capture.retrieve()
                     if done:
-                        yield Look(number, now, 0, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), self.name, key)
+                        yield Look(number, now, 0, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), self.name, key, pace(now))
                 number += 1
         finally:
             capture.release()
@@ -122,36 +131,46 @@ class Live(Source):
     ends = False
 
     def __init__(self, where: int | str, fps: Fraction | None):
-        self._where, self._fps = where, fps
+        self._where, self._fps, self._lost = where, fps, 0  # `_lost`: how often it was, so far
         self.name = f"camera-{where}" if isinstance(where, int) else _without_password(where)
 
-    def looks(self, stop: threading.Event) -> Iterator[Look]:
+    def looks(self, stop: threading.Event) -> Iterator[Look | None]:
         waiting: queue.Queue[Look] = queue.Queue(WAITING)
+        told = 0
         reader = threading.Thread(target=self._read, args=(waiting, stop), name="camera", daemon=True)
         reader.start()
         while not stop.is_set():
+            lost = self._lost  # before it is seen that nothing waits: all that was read until then has been given
             try:
-                yield waiting.get(timeout=0.2)
+                look = waiting.get(timeout=0.2)
+                told = look.sequence
+                yield look
             except queue.Empty:
+                self.quiet()
+                if lost > told:
+                    told = lost
+                    yield None
                 if not reader.is_alive() and not stop.is_set():  # else nothing would ever be seen, and nobody told
                     raise SightlineError(f"{self.name}: reading it failed, see above", "run it again") from None
 
     def _read(self, waiting: queue.Queue, stop: threading.Event) -> None:
-        began, number, sequence, pause = time.monotonic(), 0, 0, FIRST_PAUSE_S
+        began, number, pause = time.monotonic(), 0, FIRST_PAUSE_S
         while not stop.is_set():
             capture = self._open()
             sampler, since, found = Sampler(self._fps), time.monotonic(), False
+            pace = Pace(float(1000 / self._fps) if self._fps else None)
             while not stop.is_set() and capture.grab():
                 now = time.monotonic()
                 if sampler((now - since) * 1000):
                     done, bgr = capture.retrieve()
                     if done:
                         rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-                        self._offer(waiting, Look(number, (now - began) * 1000, sequence, rgb))
+                        apart = pace((now - since) * 1000)
+                        self._offer(waiting, Look(number, (now - began) * 1000, self._lost, rgb, intervals=apart))
                         number, found = number + 1, True
             capture.release()
             pause = FIRST_PAUSE_S if found else min(2 * pause, LONGEST_PAUSE_S)
-            sequence += 1
+            self._lost += 1
             if not stop.is_set():
                 log.warning("%s: no picture; opened again in %.0f s", self.name, pause)
                 stop.wait(pause * random.uniform(0.5, 1))
@@ -199,8 +218,14 @@ def source(named: str, fps: Fraction | None) -> Source:
 
 
 def _file_key(path: Path) -> str:
-    state = path.stat()
-    return f"{_shown(path.resolve())} {state.st_size} {state.st_mtime_ns}"
+    """Its path, its size, and a digest of blocks of its content, all over it. Not its time: FAT, which cards come with,
+    keeps two seconds of it, and in local time, so that it is another in summer."""
+    size, digest = path.stat().st_size, hashlib.sha256()
+    with open(path, "rb") as file:
+        for number in range(BLOCKS):
+            file.seek(max(0, size - BLOCK) * number // (BLOCKS - 1))
+            digest.update(file.read(BLOCK))
+    return f"{_shown(path.resolve())} {size} {digest.hexdigest()}"
 
 
 def _shown(name: str | Path) -> str:

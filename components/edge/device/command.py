@@ -36,7 +36,13 @@ def parser() -> argparse.ArgumentParser:
     _state(update)
     update.add_argument("--from", dest="where", metavar="URL|FILE", help="a release.json (config.toml: [update] url)")
     update.add_argument("--force", action="store_true", help="take an older release, or another recipe's")
-    commands.add_parser("selftest", help="does this release give here what it gave where it was built?")
+    selftest = commands.add_parser("selftest", help="does this release give here what it gave where it was built?")
+    selftest.add_argument(
+        "--precision",
+        choices=["auto", "float32", "int8", "all"],
+        default="auto",
+        help="of the graph (auto: what `run` takes)",
+    )
     return whole
 
 
@@ -105,19 +111,19 @@ def _supervise(arguments: argparse.Namespace) -> int:
 def _update(arguments: argparse.Namespace) -> None:
     from components.edge.device.update import update
 
-    settings = _config(arguments).update
-    where = arguments.where or settings.url
+    settings = _config(arguments)
+    where = arguments.where or settings.update.url
     if not where:
         raise UsageError("no release is named", "take --from, or set [update] url in config.toml")
     present = installed.Installed(arguments.state.resolve(), HERE)
-    number = update(present, where, settings.public_key, arguments.force)
+    number = update(present, where, settings.update.public_key, arguments.force, settings.model.precision)
     print("up to date" if number is None else f"release {number} is in place, on trial with its next start")
 
 
 def _selftest(arguments: argparse.Namespace) -> None:
     from components.edge.device.selftest import selftest
 
-    for precision, difference in selftest(here()).items():
+    for precision, difference in selftest(here(), arguments.precision).items():
         print(f"{precision}: {difference:.1e} off in probability at most")
 
 
@@ -125,7 +131,8 @@ def _status(arguments: argparse.Namespace) -> None:
     from components.edge.device.store import counted
 
     release = here()
-    told = {"model": release.tag(release.default), "release": _number(arguments.state), **counted(arguments.state)}
+    precision = release.precision(_config(arguments).model.precision)
+    told = {"model": release.tag(precision), "release": _number(arguments.state), **counted(arguments.state)}
     print(json.dumps(told, indent=2))
 
 

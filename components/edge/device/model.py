@@ -8,15 +8,26 @@ memory nor work grows with how many neighbours there are. A detector is one grap
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
 
 from components.core.bundle import Bundle
 from components.core.errors import SightlineError
+from components.edge.device.boxes import placed
 from components.edge.device.pictures import scaled
 from components.edge.device.release import Release
 from components.edge.device.windows import windows
+
+
+class Given(NamedTuple):
+    """A frame as `EdgeModel.prepare` gives it, the (height, width) it had before, and how many frame intervals it comes
+    after the one before (see `cameras.Look`)."""
+
+    picture: np.ndarray
+    size: tuple[int, int]
+    intervals: float = 1.0
 
 
 class EdgeModel:
@@ -28,8 +39,10 @@ class EdgeModel:
         self.bundle, self.moves, self._reach = bundle, moves, bundle.window_frames // 2
 
     @property
-    def context(self) -> int:
-        """How many frames before one its answer hangs on."""
+    def context(self) -> int | None:
+        """How many frames before one its answer hangs on; None: all of them."""
+        if self.bundle.tracks:
+            return None
         return 0 if self.bundle.finds_boxes else self._reach + self.moves
 
     def prepare(self, rgb: np.ndarray) -> np.ndarray:
@@ -46,16 +59,28 @@ class EdgeModel:
         for window, at in windows(self.vectors(frames), self._reach):
             yield self._sessions[1].run(["probabilities"], {"vectors": np.stack(window)[None]})[0][0, at]
 
-    def answers(self, frames: Iterable[tuple[np.ndarray, tuple[int, int]]]) -> Iterator[dict]:
-        """Of each frame, which comes with the (height, width) it had before: prediction, score, probabilities; of a
-        detector also `boxes`, those that are called, in pixels of that size. In order, as `probabilities`."""
+    def answers(self, frames: Iterable[Given]) -> Iterator[dict]:
+        """Of each of the neighbouring frames of one source: prediction, score, probabilities; of a detector also
+        `boxes`, those that are called, or of one that tracks `tracks`, those that the frame shows, in pixels of the
+        size it had. In order, as `probabilities`."""
         if not self.bundle.finds_boxes:
-            yield from map(self._called, self.probabilities(frame for frame, _ in frames))
+            yield from map(self._called, self.probabilities(frame.picture for frame in frames))
             return
-        for frame, size in frames:
-            names = ["boxes", "scores", "classes", "probabilities"]
-            boxes, scores, kinds, whole = (part[0] for part in self._sessions[0].run(names, {"frames": frame[None]}))
-            yield self._called(whole) | {"boxes": self._boxes(boxes, scores, kinds, size)}
+        names = [given.name for given in self._sessions[0].get_outputs()]
+        follower = self._follower() if self.bundle.tracks else None
+        for frame in frames:
+            parts = self._sessions[0].run(names, {"frames": frame.picture[None]})
+            found = {name: part[0] for name, part in zip(names, parts, strict=True)}
+            if follower:
+                seen = {"tracks": follower.follow(found, frame.size, frame.intervals)}
+            else:
+                seen = {"boxes": self._boxes(found["boxes"], found["scores"], found["classes"], frame.size)}
+            yield self._called(found["probabilities"]) | seen
+
+    def _follower(self):
+        from components.edge.device.follow import Follower  # and the tracker with it, which the others do without
+
+        return Follower(self.bundle)
 
     def vectors(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """(D,) float32 of each frame. Motion is against the frame before; the first frame's, against the second."""
@@ -87,15 +112,11 @@ class EdgeModel:
         return {"prediction": bundle.classes[best], "score": score, "probabilities": named}
 
     def _boxes(self, boxes: np.ndarray, scores: np.ndarray, kinds: np.ndarray, size: tuple[int, int]) -> list[dict]:
-        height, width = size
         return [
-            {
-                "class": self.bundle.classes[kind], "score": float(score), "x": float(left) * width,
-                "y": float(top) * height, "w": float(right - left) * width, "h": float(bottom - top) * height,
-            }
-            for (left, top, right, bottom), score, kind in zip(boxes, scores, kinds, strict=True)
+            {"class": self.bundle.classes[kind], "score": float(score), **placed(box, size)}
+            for box, score, kind in zip(boxes, scores, kinds, strict=True)
             if score > 0 and score >= self.bundle.box_threshold
-        ]  # fmt: skip
+        ]
 
 
 def load(release: Release, precision: str, threads: int) -> EdgeModel:

@@ -3,7 +3,8 @@
     {"format": 1, "signed": "<JSON text>", "signature": "<base64 of Ed25519 over the text's bytes>"}
 
 The text holds release (a number that only grows), recipe, version, digest, and of the archive its name beside this file
-(archive), sha256 and bytes.
+(archive), sha256 and bytes; and, where it is not for ever, until when it is taken (expires, seconds since 1970): a
+device that knows no number yet could be shown an old one for ever by whoever stands between it and the releases.
 """
 
 import base64
@@ -16,6 +17,7 @@ from pathlib import Path
 from components.core.errors import SightlineError
 
 FORMAT = 1
+EXPIRES = "expires"
 FILE = "release.json"
 LARGEST = 1 << 20  # bytes of a release.json
 MAKE = "make it with `sightline edge release`"
@@ -33,13 +35,17 @@ class Offer:
     archive: str
     sha256: str
     bytes: int
+    expires: int = 0  # 0: never
 
 
 def sealed(offer: Offer, private_pem: bytes) -> dict:
     """The content of release.json, signed by this private key (PKCS 8, PEM). Raises SightlineError."""
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    text = json.dumps(asdict(offer), sort_keys=True)
+    # What does not expire is of the form that all releases know.
+    text = json.dumps(
+        {name: value for name, value in asdict(offer).items() if name != EXPIRES or value}, sort_keys=True
+    )
     try:
         signature = load_pem_private_key(private_pem, None).sign(text.encode())
     except (ValueError, TypeError) as error:
@@ -75,7 +81,7 @@ def opened(content: bytes, public_key: str, origin: str) -> Offer:
 
 
 def _parsed(text: bytes, origin: str) -> Offer:
-    body = json.loads(text)
+    body = {EXPIRES: 0} | json.loads(text)
     wanted = {one.name: one.type for one in fields(Offer)}
     if set(body) != set(wanted) or any(type(body[name]) is not kind for name, kind in wanted.items()):
         raise SightlineError(f"{origin}: is of another form than this release knows", "update by hand, in between")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import platform
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from components.core.files import atomic_directory, file_sha256, read_json
 FORMAT = 1
 MANIFEST = "manifest.json"
 FLOAT32, INT8 = "float32", "int8"
+VNNI = "vnni"  # as manifest.model.int8_for: the int8 graph needs products to be added in 32 bits
+X86, CPUINFO = ("x86_64", "AMD64", "i686"), Path("/proc/cpuinfo")
+ADDING = {"avx512_vnni", "avx_vnni"}  # flags of x86 processors that do so; others than x86 all do
 LARGEST = 2 << 30  # bytes that an archive may unpack to
 AGAIN = "copy the archive to the device again"
 
@@ -32,8 +36,11 @@ class Release:
         return self.manifest["model"]["default"]
 
     def precision(self, wanted: str) -> str:
-        """float32 or int8, of what is wanted (`auto` too). Raises SightlineError where there is no such graph."""
+        """float32 or int8, of what is wanted (`auto` too: what was found to be good enough, if this processor works it
+        out rightly). Raises SightlineError where there is no such graph."""
         chosen = self.default if wanted == "auto" else wanted
+        if wanted == "auto" and self.manifest["model"].get("int8_for") == VNNI and not adds_in_32_bits():
+            chosen = FLOAT32
         if chosen not in self.manifest["graphs"]:
             raise SightlineError(f"{self.folder}: has no {chosen} graph: {self.manifest['model']['why']}", "take auto")
         return chosen
@@ -42,6 +49,17 @@ class Release:
         """Recipe, version, digest and precision in one line, for records and logs."""
         manifest = self.manifest
         return f"{manifest['recipe']}/v{manifest['version']}@{manifest['digest'][:12]}/{precision}"
+
+
+def adds_in_32_bits() -> bool:
+    """False where this processor may saturate in an int8 graph that was made for VNNI; also where nobody can say."""
+    if platform.machine() not in X86:
+        return True
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        return False
+    return any(ADDING & set(line.split()) for line in lines if line.startswith("flags"))
 
 
 def read_release(folder: Path) -> Release:

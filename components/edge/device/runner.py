@@ -17,7 +17,7 @@ import numpy as np
 from components.core.errors import SightlineError
 from components.edge.device.cameras import Look, source
 from components.edge.device.config import Config
-from components.edge.device.model import load
+from components.edge.device.model import Given, load
 from components.edge.device.release import Release
 from components.edge.device.store import Full, Store
 from components.edge.device.uplink import TOKEN, Link, Sender
@@ -27,8 +27,6 @@ TOGETHER = 64  # records that are stored at once at most
 NOTHING = -1  # the number before a file's first frame
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 DIGITS = 6  # of a score: more would be noise, and bytes of a narrow link
-
-Given = tuple[np.ndarray, tuple[int, int]]  # a frame as the model takes it, and the (height, width) it had
 
 log = logging.getLogger("sightline.edge")
 
@@ -50,6 +48,9 @@ class Runner:
         self._model = load(release, precision, config.model.threads)
         queue = config.queue
         self._store = Store(state, int(queue.limit_mb * (1 << 20)), queue.when_full == "drop-oldest")
+        self._held: list[tuple[Look, bytes]] = []  # records that are not stored yet
+        self._stored_at, self._count = time.monotonic(), 0
+        self._source.quiet = self._store_if_due
 
     def stop(self, *_) -> None:
         """Ends the loop after the frame under way; a signal handler."""
@@ -78,16 +79,25 @@ class Runner:
 
     def _look(self) -> int:
         """Records frame after frame, many at once."""
-        held, count, began = [], 0, time.monotonic()
         for look, answer in self._answered():
-            held.append((look, self._body(look, answer)))
-            one = self._once and not self._source.ends
-            if one or len(held) == TOGETHER or time.monotonic() - began >= self._config.queue.every_s:
-                count += self._stored(held)
-                held, began = [], time.monotonic()
-            if one:
+            self._held.append((look, self._body(look, answer)))
+            if self._once and not self._source.ends:
                 break
-        return count + self._stored(held)
+            self._store_if_due()
+        self._store_held()
+        return self._count
+
+    def _store_if_due(self) -> None:
+        """Also where nothing new comes: a camera that was lost, or is slow, keeps no record from the disk."""
+        late = time.monotonic() - self._stored_at >= self._config.queue.every_s
+        if len(self._held) == TOGETHER or late and self._held:
+            self._store_held()
+
+    def _store_held(self) -> None:
+        """Stores the records that are held; none where it was stopped before there was room."""
+        held, self._held = self._held, []
+        self._count += self._stored(held)
+        self._stored_at = time.monotonic()
 
     @property
     def _name(self) -> str:
@@ -95,21 +105,26 @@ class Runner:
 
     def _answered(self) -> Iterator[tuple[Look, dict]]:
         """Each frame that has no record yet, without its pixels, and what the model says of it."""
-        for key, looks in groupby(self._source.looks(self._stop), key=lambda look: (look.key, look.sequence)):
+        looked = self._source.looks(self._stop)
+        for key, looks in groupby(looked, key=lambda look: look and (look.key, look.sequence)):
+            if key is None:  # no neighbours will come: what waited for them has been answered without
+                continue
             done = self._store.position(key[0]) if key[0] else NOTHING
+            # Identities of a camera count anew after it was lost, or this was; those of a file do not.
+            since = {} if key[0] or not self._release.bundle.tracks else {"followed_since": _now()}
             waiting: deque[Look] = deque()
             for answer in self._model.answers(self._frames(looks, done, waiting)):
                 if key[0] and self._stop.is_set():
                     return  # what is left would be judged without the frames after it: next time it is, with them
                 look = waiting.popleft()
                 if look.number > done:
-                    yield look, answer
+                    yield look, answer | since
 
     def _frames(self, looks: Iterator[Look], done: int, waiting: deque[Look]) -> Iterator[Given]:
         """What the model is given, and `waiting` then holds: all that is new, and what comes before and counts."""
         before: deque[Look] = deque(maxlen=self._model.context)
         for look in looks:
-            if look.number <= done:
+            if look.number <= done and self._model.context is not None:
                 before.append(look)
                 continue
             while before:
@@ -118,7 +133,7 @@ class Runner:
 
     def _given(self, look: Look, waiting: deque[Look]) -> Given:
         waiting.append(replace(look, rgb=NO_PIXELS))
-        return self._model.prepare(look.rgb), look.rgb.shape[:2]
+        return Given(self._model.prepare(look.rgb), look.rgb.shape[:2], look.intervals)
 
     def _stored(self, held: list[tuple[Look, bytes]]) -> int:
         """Stores records; returns how many: none where it was stopped before there was room."""
@@ -142,7 +157,7 @@ class Runner:
 
     def _body(self, look: Look, answer: dict) -> bytes:
         body = {
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"), "camera": self._name, "frame": look.number,
+            "at": _now(), "camera": self._name, "frame": look.number,
             "milliseconds": round(look.milliseconds, 3), "model": self._tag, **_rounded(answer),
         }  # fmt: skip
         if look.name:
@@ -160,6 +175,10 @@ class Runner:
             "device": store.device, "model": self._tag, "release": self._number, "camera": self._name,
             "waiting": store.waiting, "dropped": store.dropped, "skipped": self._source.skipped,
         }  # fmt: skip
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _rounded(value):

@@ -9,17 +9,19 @@ from components.edge.device.pictures import decode
 from components.edge.device.release import FLOAT32, Release
 
 FOLDER, EXPECTED = "selftest", "expected.json"
+ALL = "all"
 TOLERANCES = {"float32": 0.005, "int8": 0.05}  # in probability: processors round differently, int8 the more
 
 
-def selftest(release: Release) -> dict[str, float]:
-    """The largest difference in probability of each graph.
+def selftest(release: Release, wanted: str = "auto") -> dict[str, float]:
+    """The largest difference in probability, by precision: of the graph that this device runs where it is to be
+    `wanted` (auto, float32, int8), or of ALL of them.
 
-    Raises SightlineError where it is more than the release allows, or a picture cannot be read.
+    Raises SightlineError where it is more than the release allows, there is no such graph, or a picture cannot be read.
     """
     expected = read_json(release.folder / FOLDER / EXPECTED, "copy the archive to the device again")
     found = {}
-    for precision in release.manifest["graphs"]:
+    for precision in release.manifest["graphs"] if wanted == ALL else [release.precision(wanted)]:
         given = answers(release, precision, expected["pictures"])
         difference = float(np.abs(given - np.array(expected[precision], np.float32)).max())
         if not difference <= expected["tolerances"][precision]:  # false for what is no number

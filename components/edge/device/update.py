@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from urllib.parse import urljoin
@@ -22,16 +23,24 @@ TIMEOUT_S = 60
 log = logging.getLogger("sightline.edge")
 
 
-def update(installed: Installed, where: str, public_key: str, force: bool = False) -> int | None:
+def update(
+    installed: Installed, where: str, public_key: str, force: bool = False, precision: str = "auto"
+) -> int | None:
     """Brings the device to the release that `where` offers, a release.json by address or path.
 
     Returns its number, or None where it runs already. Raises TransientError where it cannot be fetched, SightlineError
     where it is refused: not signed by the key, for another recipe, no newer than what was accepted before (a downgrade
-    or a replay), damaged, or failing its own test. `force` takes another recipe and an older number; nothing else.
+    or a replay), expired, damaged, or failing its own test, which the graph is put to that a device of this `precision`
+    runs. `force` takes another recipe and an older number; nothing else.
     """
     offer = opened(_read(where, LARGEST), public_key, where)
     if offer.release == installed.release:  # nothing is unpacked over what runs, whatever is forced
         return None
+    if offer.expires and time.time() > offer.expires:
+        raise SightlineError(
+            f"{where}: release {offer.release} has expired: an old one, held back or sent again",
+            "renew it: sightline edge release, of the same archive under the same number; or set this device's clock",
+        )
     running = read_release(installed.folder).manifest
     here, version = running["recipe"], running["version"]
     if not force:
@@ -57,7 +66,7 @@ def update(installed: Installed, where: str, public_key: str, force: bool = Fals
         told = (manifest["recipe"], manifest["version"], manifest["digest"])
         if told != (offer.recipe, offer.version, offer.digest):
             raise SightlineError(f"{where}: the archive is another than was signed for", "make the release anew")
-        _selftest(folder)
+        _selftest(folder, precision)
     except TransientError:
         raise
     except SightlineError:
@@ -76,9 +85,9 @@ def environment(folder: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _selftest(folder: Path) -> None:
+def _selftest(folder: Path, precision: str) -> None:
     """By the new release's own code, in a process of its own: also what cannot even start is found out."""
-    command = [sys.executable, "-m", "edge", "selftest"]
+    command = [sys.executable, "-m", "edge", "selftest", *([] if precision == "auto" else ["--precision", precision])]
     try:
         done = subprocess.run(
             command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=SELFTEST_S
