@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do "$$p" -c '' 2>/dev/null
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench clean
+.PHONY: help setup demo test bench images clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -22,6 +22,9 @@ test: setup  ## every test, lint and import rules among them (ARGS="-k name" for
 
 bench: setup  ## the measurements of bench/
 	@.venv/bin/python -m bench $(ARGS)
+
+images:  ## the container images (docker/README.md); ARGS="serve edge" for some
+	@"$(PYTHON)" docker/build.py $(ARGS)
 
 clean:  ## removes .venv and build leftovers; keeps the caches, data/ and .sightline/
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
