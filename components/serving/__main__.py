@@ -2,8 +2,11 @@
 
 import argparse
 import logging
+import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 import uvicorn
 
@@ -15,6 +18,7 @@ from components.serving.options import Options, add_options, options_of
 
 GRACE_S = 10  # for requests under way when the process is asked to end
 MESSAGE = 2 * LIMITS.body_bytes  # of a WebSocket, which is closed beyond; over the limit itself it is only refused
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 EXAMPLE = "example: python -m components.serving --recipe suspicious --port 8080"
 
 log = logging.getLogger("sightline.serving")
@@ -43,9 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(recipes: list[str], host: str, port: int, options: Options, own_logs: dict | None) -> int:
-    if twice := [name for name, count in Counter(recipes).items() if count > 1]:
-        raise UsageError(f"{twice[0]} is named twice", "name each recipe once")
-    folders = [paths.state("deployed", recipe) for recipe in recipes]
+    folders = folders_of(recipes)
     for folder in folders:
         if not folder.is_dir():
             there = ", ".join(sorted(other.name for other in folder.parent.glob("*") if other.is_dir())) or "nothing"
@@ -59,6 +61,16 @@ def _serve(recipes: list[str], host: str, port: int, options: Options, own_logs:
     listening.serve(uvicorn.Server(config), listener)
     log.info("ended")
     return 0
+
+
+def folders_of(recipes: Sequence[str]) -> list[Path]:
+    """The folders of these recipes' published bundles. Raises UsageError where one is named twice, or is no name."""
+    for name, count in Counter(recipes).items():
+        if not NAME.fullmatch(name):  # it becomes a part of paths, of files and of requests
+            raise UsageError(f"{name!r} is no recipe's name", "letters, digits, dots, dashes and underscores")
+        if count > 1:
+            raise UsageError(f"{name} is named twice", "name each recipe once")
+    return [paths.state("deployed", recipe) for recipe in recipes]
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 from components.serving.describe import NOT_READY, refusal
 from components.serving.describe import REQUEST as _PICTURES
+from components.serving.served import TARGET
 
-__all__ = ["INVOCATIONS", "NOT_READY", "REQUEST", "TARGET", "TEXT", "request"]
-
-TARGET = "X-Amzn-SageMaker-Target-Model"
+__all__ = ["INVOCATIONS", "NOT_READY", "REQUEST", "TEXT", "request"]
 
 TEXT = (
     "One picture as the body, form fields `picture`, or the JSON of MLflow's scoring protocol, whose cells are "

@@ -1,12 +1,15 @@
 """Explanations over HTTP: the route /v1/explain."""
 
+import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from components.serving import describe_features as describe
 from components.serving.gate import Gate, Place
@@ -14,7 +17,8 @@ from components.serving.model import HEADER, ServedModel
 from components.serving.pictures import Limits, Refusal, decode, read_pictures
 
 CLASS, SAMPLES, LEAST = "class", "samples", 10
-NAMED = "X-Sightline-Class"  # the class that is explained
+NAMED = "X-Sightline-Class"  # the class that is explained, percent-encoded where it is not of these or letters
+PLAIN = " !#$&'()*+,/:;=?@[]"
 PNG = "image/png"
 WAITING = 4  # explanations that may wait for the one that is made
 NICEST = 19
@@ -53,15 +57,35 @@ def add_explain(
             raise Refusal(400, f"{len(contents)} pictures cannot be explained at once", "send one picture")
         drawn = PNG in request.headers.get("accept", "")
 
-        def work(place: Place) -> tuple[str, bytes | dict]:
+        def work(place: Place) -> Response:
             from components.serving.explain import explained  # and scikit-image with it, for which no start waits
 
             one = explained(model, decode(contents[0], limits), kind, samples, place.check)
-            return one.name, one.overlay() if drawn else one.plain()
+            headers = {HEADER: model.tag, NAMED: quote(one.name, PLAIN)}
+            if drawn:
+                return Response(one.overlay(), headers=headers, media_type=PNG)
+            return JSONResponse(one.plain(), headers=headers)
 
-        name, made = await explainer.gate.run_placed(explainer.pool, work)
-        headers = {HEADER: model.tag, NAMED: name}
-        return Response(made, headers=headers, media_type=PNG) if drawn else JSONResponse(made, headers=headers)
+        return await _while_there(request, explainer.gate.run_placed(explainer.pool, work))
+
+
+async def _while_there(request: Request, work: Awaitable[Response]) -> Response:
+    """What the work gives, which is cancelled where the client goes away. Raises ClientDisconnect then."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the client of a request whose body was read has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _samples(request: Request, most: int) -> int:

@@ -19,11 +19,13 @@ def add_features(app: FastAPI, base: str, desk: Desk) -> None:
     async def features(request: Request) -> JSONResponse:
         _check(desk.serving())  # before a body is read that could not be answered
         contents = await read_pictures(request, desk.limits)
-        model, rows = await desk.made(lambda model: vectors(model, contents, desk.limits))
-        dimension = len(rows[0])
-        return JSONResponse(
-            {"model": model.identity, "dimension": dimension, "vectors": rows}, headers={HEADER: model.tag}
-        )
+
+        def act(model: ServedModel) -> JSONResponse:
+            rows = vectors(model, contents, desk.limits)
+            says = {"model": model.identity, "dimension": len(rows[0]), "vectors": rows}
+            return JSONResponse(says, headers={HEADER: model.tag})  # written here: of many numbers it takes a while
+
+        return (await desk.made(act))[1]
 
 
 def vectors(model: ServedModel, contents: list[bytes], limits: Limits) -> list[list[float]]:

@@ -16,7 +16,7 @@ from components.serving.options import Options
 from components.serving.pictures import Limits
 from components.serving.rate import Rate
 from components.serving.refusing import Defects
-from components.serving.served import Roster
+from components.serving.served import TARGET, Roster
 from components.serving.tokens import Guard, Tokens
 
 READ_OFF = 4  # times the limit on a body: what is read and thrown away of one that is too large
@@ -24,14 +24,14 @@ READ_OFF = 4  # times the limit on a body: what is read and thrown away of one t
 
 class ModelHeader:
     """ASGI middleware: every answer, errors too, names the model that is being served; of several, that of the recipe
-    that the path is of."""
+    that is asked."""
 
     def __init__(self, app, roster: Roster):
         self.app, self.roster = app, roster
 
     async def __call__(self, scope, receive, send):
         async def named(message):
-            served = self.roster.of_path(scope["path"]) if message["type"] in STARTS else None
+            served = self.roster.asked(scope) if message["type"] in STARTS else None
             model = served and served.champion.model
             if model:
                 message.setdefault("headers", [])
@@ -64,6 +64,6 @@ def _cors(origins: tuple[str, ...]) -> dict:
     return {
         "allow_origins": origins,
         "allow_methods": ["GET", "POST", "DELETE"],
-        "allow_headers": ["Authorization", "Content-Type", ID, "X-Sightline-Session"],
+        "allow_headers": ["Authorization", "Content-Type", ID, "X-Sightline-Session", TARGET],
         "expose_headers": [ID, HEADER, NAMED, "Retry-After"],
     }

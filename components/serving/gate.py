@@ -43,7 +43,7 @@ class Gate:
 
     def __init__(self, most: int, workers: int = 0):
         self._most, self._workers, self.within = most, workers, 0
-        self._left_behind: set[asyncio.Task] = set()
+        self._left_behind: set[asyncio.Future] = set()
 
     @property
     def waiting(self) -> int:
@@ -70,7 +70,7 @@ class Gate:
         """
         place = Place()
         with self.entered():
-            task = asyncio.create_task(_awaited(work(place)))
+            task = asyncio.ensure_future(work(place))
             try:
                 return await asyncio.shield(task)
             except asyncio.CancelledError:
@@ -92,13 +92,9 @@ class Gate:
         loop = asyncio.get_running_loop()
         return await self.through(lambda place: loop.run_in_executor(pool, place.run, act, place))
 
-    def _ended(self, task: asyncio.Task) -> None:
+    def _ended(self, task: asyncio.Future) -> None:
         self.within -= 1
         self._left_behind.discard(task)
         error = None if task.cancelled() else task.exception()
         if error and not isinstance(error, (Abandoned, Refusal)):
             log.error("work that nobody waited for any more failed", exc_info=error)
-
-
-async def _awaited(work: Awaitable[T]) -> T:
-    return await work

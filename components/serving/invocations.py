@@ -14,10 +14,9 @@ from components.serving.pictures import Refusal, content_type, least_score, read
 from components.serving.refusing import answer
 from components.serving.score import Desk, score
 from components.serving.scoring import HOW, parse, record
-from components.serving.served import Roster, Served
+from components.serving.served import TARGET, Roster, Served, of_archive
 
 JSON, X_IMAGE = "application/json", "application/x-image"  # the latter is SageMaker's word for a picture of any format
-TARGET = describe.TARGET
 ERROR_TYPE, VARIANT = "x-amzn-errortype", "x-amzn-invoked-production-variant"
 
 
@@ -58,10 +57,9 @@ def add_invocations(app: FastAPI, roster: Roster, desks: dict[Served, Desk]) -> 
 
 
 def _target(request: Request, roster: Roster) -> Served | None:
-    """The recipe that the header names, as such or as the archive RECIPE.tar.gz, as which SageMaker's clients know
-    models; None without it. Raises Refusal (404)."""
+    """The recipe that the header TARGET names; None without it. Raises Refusal (404)."""
     named = request.headers.get(TARGET)
-    return None if named is None else roster.named(named.removesuffix(".tar.gz"), "model")
+    return None if named is None else roster.named(of_archive(named), "model")
 
 
 def _only(roster: Roster) -> Served:

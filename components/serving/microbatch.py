@@ -28,6 +28,7 @@ class _Asked:
     model: ServedModel
     begin: Callable[[], Work]
     place: Place
+    size: int
     future: asyncio.Future
 
 
@@ -46,9 +47,9 @@ class MicroBatcher:
     A thread that is free takes its share of those that wait, decodes their pictures, has the network look at all of
     them in one pass, and answers. So nothing waits for company: where no queue is, each request is a pass of its own,
     begun at once, and the longer the queue, the more share a pass. Bounds: `most` pictures a pass, but a request's own
-    stay together, however many; and no picture is decoded for a pass that would keep a decoded one waiting for over
-    `wait_s` seconds, as far as the last one tells. Requests begin in the order in which they came, a pass is of one
-    model, and what is wrong with one request is that request's alone.
+    stay together, however many; and none is taken into a pass whose decoding would keep a decoded picture waiting for
+    over `wait_s` seconds, as far as its bytes tell by what others took. Requests begin in the order in which they came,
+    a pass is of one model, and what is wrong with one request is that request's alone.
     """
 
     def __init__(self, pool: Executor, workers: int, most: int, wait_s: float):
@@ -56,9 +57,12 @@ class MicroBatcher:
         self._waiting: deque[_Asked] = deque()
         self._lock = threading.Lock()
 
-    def ask(self, model: ServedModel, begin: Callable[[], Work], place: Place) -> asyncio.Future:
-        """What the work that `begin` makes returns, or raises; Abandoned where nobody waits for it by its turn."""
-        asked = _Asked(model, begin, place, asyncio.get_running_loop().create_future())
+    def ask(self, model: ServedModel, begin: Callable[[], Work], place: Place, size: int) -> asyncio.Future:
+        """What the work that `begin` makes returns, or raises; Abandoned where nobody waits for it by its turn.
+
+        `size`: the bytes that it decodes, at least one.
+        """
+        asked = _Asked(model, begin, place, size, asyncio.get_running_loop().create_future())
         with self._lock:
             self._waiting.append(asked)
         self._pool.submit(self._turn)  # a turn for each, though one may take several and leave others nothing to do
@@ -66,27 +70,28 @@ class MicroBatcher:
 
     def _turn(self) -> None:
         """Takes a thread's share of what waits through the network."""
-        model, opened, pictures, first = None, [], 0, 0.0
-        while one := self._next(model, len(opened), pictures):
+        model, opened, pictures, until, pace, room = None, [], 0, 0.0, 1e-12, math.inf
+        while one := self._next(model, len(opened), pictures, room):
             began, model = time.monotonic(), one.model
             work = _opened(one)
+            now = time.monotonic()
+            pace = max(pace, (now - began) / one.size)  # seconds a byte, of the slowest
             if work is not None:
                 opened.append(work)
                 pictures += len(work.pictures)
-            now = time.monotonic()
-            first = first or (now if opened else 0.0)
-            if opened and (now - first) + (now - began) > self._wait_s:
-                break
+                until = until or now + self._wait_s
+                room = (until - now) / pace
         for part in _parts(opened, self._most):
             _pass(part)
 
-    def _next(self, model: ServedModel | None, taken: int, pictures: int) -> _Asked | None:
-        """The request that has waited longest; None where it is another model's, or more than this thread's share."""
+    def _next(self, model: ServedModel | None, taken: int, pictures: int, room: float) -> _Asked | None:
+        """The request that has waited longest; None where it is another model's, of more than `room` bytes, or more
+        than this thread's share."""
         with self._lock:
             share = math.ceil((taken + len(self._waiting)) / self._workers)
             if not self._waiting or (taken and (taken >= share or pictures >= self._most)):
                 return None
-            if model is not None and self._waiting[0].model is not model:
+            if model is not None and (self._waiting[0].model is not model or self._waiting[0].size > room):
                 return None
             return self._waiting.popleft()
 

@@ -19,7 +19,7 @@ def page(roster: Roster, one: Served) -> str:
     facts = {"Serving": "no model yet" if model is None else f"{model.bundle.recipe}, version {model.version}"}
     if champion.problem:
         facts["Problem"] = champion.problem.problem
-    base = f"/v1/{one.name}" if roster.several else "/v1"
+    base = f"/v1/{one.folder}" if roster.several else "/v1"
     if model:
         bundle = model.bundle
         facts |= {

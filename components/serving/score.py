@@ -10,6 +10,7 @@ import numpy as np
 from starlette.requests import Request
 
 from components.serving.backlog import Kept
+from components.serving.exchange import KEY
 from components.serving.gate import Gate
 from components.serving.microbatch import MicroBatcher, Work
 from components.serving.model import ServedModel
@@ -37,7 +38,8 @@ class Desk:
         """
         model = self.serving()  # this one answers, whatever takes its place meanwhile
         begin = partial(work, model, kept=self.drawn(request.scope))
-        return model, await self.gate.through(lambda place: self.batcher.ask(model, begin, place))
+        size = max(1, request.scope[KEY].received)
+        return model, await self.gate.through(lambda place: self.batcher.ask(model, begin, place, size))
 
     async def made(self, act: Callable[[ServedModel], Made]) -> tuple[ServedModel, Made]:
         """(the model of now, what `act` made with it on a thread of the pool, by itself). Raises as `answered`."""

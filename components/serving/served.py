@@ -1,11 +1,16 @@
 """The recipes that a service serves: the model of each, and which of them a request is for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers
 
 from components.serving.champion import Champion
 from components.serving.model import ServedModel
 from components.serving.pictures import Refusal
+
+TARGET = "X-Amzn-SageMaker-Target-Model"  # names the recipe, or RECIPE.tar.gz, as which SageMaker's clients know models
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,15 @@ class Roster:
                 return one
         raise Refusal(404, f"{what} {name[:64]!r} is not served", f"served here: {self.names}")
 
-    def of_path(self, path: str) -> Served | None:
-        """The recipe that a request of this path is for; None where the path does not say."""
+    def asked(self, scope: Mapping[str, Any]) -> Served | None:
+        """The recipe that a request of this ASGI scope is for; None where neither its path nor TARGET says."""
         if not self.several:
             return self.all[0]
-        parts = path.split("/")[1:]
+        parts = scope["path"].split("/")[1:]
         place = {"v1": 1, "endpoints": 1, "v2": 2}.get(parts[0], len(parts))
         name = parts[place] if place < len(parts) else ""
+        if parts[-1] == "invocations" and (target := Headers(scope=scope).get(TARGET)):
+            name = of_archive(target)
         return next((one for one in self.all if name in (one.folder, one.name)), None)
 
     def check(self) -> None:
@@ -80,3 +87,8 @@ class Roster:
             except Refusal as refusal:
                 where = f"{one.name}: " if self.several else ""
                 raise Refusal(refusal.status, where + refusal.error, refusal.remedy) from None
+
+
+def of_archive(target: str) -> str:
+    """The recipe that TARGET names."""
+    return target.removesuffix(".tar.gz")

@@ -26,9 +26,12 @@ class Service:
     def __init__(self, app):
         self.app = app
 
-    async def ask(self, method: str, path: str, body: bytes = b"", whole: bool = True, **headers: str) -> Answer:
-        """Sends a request, whose body's end never comes where it is not `whole`; header names with underscores for
-        dashes."""
+    async def ask(
+        self, method: str, path: str, body: bytes = b"", whole: bool = True, gone: asyncio.Event | None = None,
+        **headers: str,
+    ) -> Answer:  # fmt: skip
+        """Sends a request, whose body's end never comes where it is not `whole`, and whose client goes away when
+        `gone` is set; header names with underscores for dashes."""
         named = {"content-type": "application/json", "content-length": str(len(body))}
         named |= {key.replace("_", "-"): value for key, value in headers.items()}
         scope = {
@@ -42,8 +45,8 @@ class Service:
         incoming = iter([{"type": "http.request", "body": body, "more_body": not whole}])
 
         async def receive() -> dict:
-            if (message := next(incoming, None)) is None and not whole:
-                await asyncio.Event().wait()
+            if (message := next(incoming, None)) is None:
+                await (gone or asyncio.Event()).wait()
             return message or {"type": "http.disconnect"}
 
         async def send(message: dict) -> None:

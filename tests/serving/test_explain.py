@@ -4,8 +4,10 @@ import asyncio
 import base64
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import quote, unquote
 
 import cv2
 import numpy as np
@@ -211,6 +213,39 @@ async def test_it_has_a_time_of_its_own_and_ends_when_nobody_waits(deployed, mon
         answer = await asked(service, "?samples=300")
         assert answer.status == 504 and "within 0.5 s" in answer.body["error"]
         assert await asyncio.to_thread(ended.wait, 60) and sum(passes) < 300, "the rest was left out"
+
+
+@in_loop
+async def test_it_ends_when_the_client_has_gone(deployed, monkeypatch):
+    passes, began, gone, never = [], threading.Event(), asyncio.Event(), threading.Event()
+    async with running(deployed, options=Options(explain_s=300)) as service:
+        model = service.app.state.champion.model
+        predict = model.predict
+
+        def slowly(pictures):
+            passes.append(len(pictures))
+            began.set()
+            never.wait(0.2)
+            return predict(pictures)
+
+        monkeypatch.setattr(model, "predict", slowly)
+        first = asyncio.create_task(service.ask("POST", "/v1/explain", PICTURE, gone=gone, content_type="image/jpeg"))
+        await asyncio.to_thread(began.wait, 60)
+        gone.set()
+        assert (await first).body["error"] == "the client went away"
+        monkeypatch.setattr(model, "predict", predict)
+        assert (await asked(service, "?samples=10")).status == 200, "its place is free"
+        assert sum(passes) < 300, "the rest was left out"
+
+
+@in_loop
+async def test_the_class_stands_in_the_header_whatever_it_is_called(deployed):
+    async with running(deployed) as service:
+        model = service.app.state.champion.model
+        model.bundle = replace(model.bundle, classes=("normal", "снег 100%"), positive="снег 100%")
+        answer = await asked(service, f"?samples=10&class={quote('снег 100%')}")
+    assert answer.status == 200 and answer.body["class"] == "снег 100%"
+    assert unquote(answer.headers["x-sightline-class"]) == "снег 100%"
 
 
 @pytest.mark.parametrize("words", [("--explain", "9"), ("--explain", "-1"), ("--explain-timeout", "0")])

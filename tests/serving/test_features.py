@@ -1,5 +1,6 @@
 """Pictures as vectors: those that the features stage would write, and who has none."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from components.core.bundle import Pointer, read_bundle, write_manifest, write_pointer
 from components.core.media import decode_picture, fit, resize
+from components.serving import features
 from components.tasks.featurizer import build_featurizer
 from tests.deployment import making
 from tests.serving.asgi import running
@@ -52,6 +54,20 @@ async def test_vectors_are_those_of_the_features_stage(deployed, tmp_path):
     assert not np.allclose(wanted[0], wanted[1], rtol=0.05), "pictures that differ"
     assert np.array_equal(np.float32(answer.body["vectors"]), answer.body["vectors"]), "float32, to the last digit"
     assert (bad.status, bad.body["error"][:20]) == (400, "picture 2 of 2: not ")
+
+
+@in_loop
+async def test_the_answer_is_written_by_the_thread_that_made_it(deployed, monkeypatch):
+    threads, written = [], features.JSONResponse
+
+    def watched(*arguments, **named):
+        threads.append(threading.current_thread())
+        return written(*arguments, **named)
+
+    monkeypatch.setattr(features, "JSONResponse", watched)
+    async with running(deployed) as service:
+        answer = await service.ask("POST", "/v1/features", jpeg(frame(0)), content_type="image/jpeg")
+    assert answer.status == 200 and [thread.name[:7] for thread in threads] == ["predict"]
 
 
 @in_loop

@@ -52,7 +52,7 @@ def refused() -> Generator:
 
 
 def ask(batcher: MicroBatcher, model: Model, *values: int, place: Place | None = None) -> asyncio.Future:
-    return batcher.ask(model, lambda: work(*values), place or Place())
+    return batcher.ask(model, lambda: work(*values), place or Place(), len(values))
 
 
 async def queued(batcher: MicroBatcher, model: Model, busy: int, *others) -> list:
@@ -119,7 +119,7 @@ async def test_what_is_wrong_with_one_request_is_its_own():
         gone.wanted = False
         asked = [
             lambda: ask(batcher, model, 1),
-            lambda: batcher.ask(model, refused, Place()),
+            lambda: batcher.ask(model, refused, Place(), 1),
             lambda: ask(batcher, model, POISON),
             lambda: ask(batcher, model, 7, place=gone),
             lambda: ask(batcher, model, 2, 3),
@@ -150,9 +150,32 @@ async def test_nothing_is_decoded_for_a_pass_that_would_come_too_late():
             slow.wait(0.05)  # never set
             return (yield from work(value))
 
-        asked = [lambda value=value: batcher.ask(model, lambda: decoding(value), Place()) for value in range(4)]
+        asked = [lambda value=value: batcher.ask(model, lambda: decoding(value), Place(), 1) for value in range(4)]
         assert await queued(batcher, model, 1, *asked) == [[0], [1], [2], [3]]
         assert model.passes == [[100], [0], [1], [2], [3]]
+
+
+@in_loop
+async def test_nobody_waits_for_the_many_pictures_of_another():
+    with ThreadPoolExecutor(1) as pool:
+        model, answered, early = Model(held=True), threading.Event(), []
+        batcher = MicroBatcher(pool, 1, most=8, wait_s=1)
+
+        def decoded(*values: int) -> Generator:
+            threading.Event().wait(0.01)  # a hundredth of a second for one picture, a moment more than that for many
+            if len(values) > 1:
+                early.append(answered.wait(60))
+            return (yield from work(*values))
+
+        def one() -> asyncio.Future:
+            future = batcher.ask(model, lambda: decoded(1), Place(), 1)
+            future.add_done_callback(lambda _: answered.set())
+            return future
+
+        many = range(2, 7)
+        rest = [one, lambda: batcher.ask(model, lambda: decoded(*many), Place(), 1_000_000)]
+        assert await queued(batcher, model, 1, *rest) == [[1], [*many]] and early == [True]
+        assert model.passes == [[100], [1], [*many]]
 
 
 @in_loop

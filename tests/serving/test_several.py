@@ -14,6 +14,8 @@ from botocore.config import Config
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.core.bundle import write_pointer
+from components.core.errors import UsageError
+from components.serving.__main__ import folders_of
 from components.serving.app import create_app
 from tests.deployment import making
 from tests.serving.asgi import Answer, Service, running
@@ -118,6 +120,36 @@ async def test_invocations_say_which_recipe_they_are_for(deployed):
             assert answer.status == 404 and answer.body["remedy"] == f"served here: {MOVING}, {TOY}"
 
 
+@pytest.mark.parametrize(
+    ("path", "target", "model"),
+    [
+        ("/invocations", TOY, TOY),
+        ("/invocations", f"{MOVING}.tar.gz", MOVING),
+        (f"/endpoints/{TOY}/invocations", MOVING, MOVING),
+        ("/endpoints/mine/invocations", TOY, TOY),
+        (f"/endpoints/{TOY}/invocations", None, TOY),
+        (f"/endpoints/{TOY}/invocations", "digits", None),
+        ("/invocations", None, None),
+    ],
+)
+@in_loop
+async def test_what_is_refused_names_the_model_that_was_asked_for(deployed, path, target, model):
+    async with running(deployed) as service:
+        headers = {"content_type": "image/jpeg"} | ({TARGET: target} if target else {})
+        answer = await service.ask("POST", path, b"none", **headers)
+    assert answer.status in (400, 404)
+    assert answer.headers.get("x-sightline-model", "").partition("/")[0] == (model or "")
+
+
+@in_loop
+async def test_the_page_asks_below_the_folder_that_is_served(tmp_path, deployed):
+    hall = tmp_path / "hall"
+    publish(hall)  # of the recipe MOVING
+    async with running([hall, deployed[1]]) as service:
+        page = (await service.ask("GET", "/")).body
+        assert 'fetch("/v1/hall/predict"' in page and (await scored(service, "/v1/hall/predict")).status == 200
+
+
 @in_loop
 async def test_of_one_recipe_another_target_is_refused(deployed):
     async with running(deployed[1]) as service:
@@ -201,3 +233,10 @@ def test_a_recipe_that_is_named_twice_is_refused():
     command = [sys.executable, "-m", "components.serving", "--recipe", TOY, TOY, "--port", "0"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and f"{TOY} is named twice" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", "..", "../toy", "a/../toy", "/toy", "{toy}", "toy?", "\u043b"])
+def test_a_name_that_is_no_recipes_is_refused(name):
+    with pytest.raises(UsageError) as refusal:
+        folders_of([TOY, name])
+    assert repr(name) in refusal.value.problem and refusal.value.remedy
