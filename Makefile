@@ -5,10 +5,10 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do "$$p" -c '' 2>/dev/null
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench images clean
+.PHONY: help setup demo test bench images containers clean
 
 help:  ## what there is
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
 setup:  ## the environment in .venv and the Horovod wheel; returns at once where they are there
 	@[ -n "$(PYTHON)" ] || { echo "setup: no Python found; install Python 3.11, or: make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -25,6 +25,9 @@ bench: setup  ## the measurements of bench/
 
 images:  ## the container images (docker/README.md); ARGS="serve edge" for some
 	@"$(PYTHON)" docker/build.py $(ARGS)
+
+containers: setup  ## every image built, the demo run in them, compared byte for byte; needs an engine
+	@SIGHTLINE_CONTAINERS=1 .venv/bin/python -m pytest -q tests/docker tests/infra tests/e2e/test_containers.py $(ARGS)
 
 clean:  ## removes .venv and build leftovers; keeps the caches, data/ and .sightline/
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

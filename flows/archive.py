@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from components.core.errors import SightlineError
-from components.core.files import CHUNK, json_text, sync_directory
+from components.core.files import CHUNK, sync_directory
 
 FORMAT = 1
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
@@ -46,7 +46,8 @@ class Archive:
 
     def close(self, facts: dict[str, Any]) -> None:
         """Writes the manifest: `facts`, and every file that was taken up."""
-        content = json_text(facts | {"format": FORMAT, "files": self.files}).encode()
+        whole = facts | {"format": FORMAT, "files": self.files}
+        content = json.dumps(whole, indent=2, sort_keys=True).encode()  # ASCII: names need not be UTF-8
         self.add_bytes(MANIFEST, content)
         self.add_bytes(SEAL, hashlib.sha256(content).hexdigest().encode())
 
@@ -92,7 +93,7 @@ def writing(path: Path, tell: Callable[[int], None] = lambda count: None) -> Ite
         _remove_if_abandoned(left)
     part = path.with_name(f".{path.name}{PART}")
     with open(os.open(part, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as handle:
-        if not _locks(handle):
+        if not locks(handle):
             raise SightlineError(f"{part}: another back-up is being written there", "wait for it, or name another file")
         handle.truncate(0)
         try:
@@ -111,7 +112,7 @@ def manifest(path: Path) -> dict[str, Any]:
     with _opened(path) as tar:
         found = {}
         for entry in tar:
-            if entry.name in (MANIFEST, SEAL):
+            if entry.name in (MANIFEST, SEAL) and entry.isreg():  # a link would lead elsewhere
                 found[entry.name] = tar.extractfile(entry).read()
     if set(found) != {MANIFEST, SEAL} or hashlib.sha256(found[MANIFEST]).hexdigest().encode() != found[SEAL]:
         raise SightlineError(f"{path}: has no manifest that is whole: cut off, or damaged", ANOTHER)
@@ -136,6 +137,8 @@ def unpack(path: Path, folder: Path, tell: Callable[[int], None] = lambda count:
             facts = missing.pop(entry.name, None)
             if facts is None or not entry.isreg() or not _is_inside(entry.name):
                 raise SightlineError(f"{path}: holds {entry.name!r}, which its manifest does not name", ANOTHER)
+            if entry.size != facts["bytes"]:  # before they take room on the disk
+                raise SightlineError(f"{path}: {entry.name} has not the bytes that its manifest tells", ANOTHER)
             _unpack_one(path, tar.extractfile(entry), folder / entry.name, facts, tell)
     if missing:
         raise SightlineError(f"{path}: lacks {sorted(missing)[0]} and {len(missing) - 1} more", ANOTHER)
@@ -146,13 +149,13 @@ def unpack(path: Path, folder: Path, tell: Callable[[int], None] = lambda count:
 
 def _unpack_one(path: Path, source: BinaryIO, target: Path, facts: dict, tell: Callable[[int], None]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    reader = _Hashing(source, tell)
-    with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, facts["mode"]), "wb") as handle:
+    reader, mode = _Hashing(source, tell), facts["mode"] & 0o777  # no other bits are taken up, and none given
+    with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as handle:
         while block := reader.read(CHUNK):
             handle.write(block)
         handle.flush()
         os.fsync(handle.fileno())
-    target.chmod(facts["mode"])  # whatever the umask is
+    target.chmod(mode)  # whatever the umask is
     if reader.digest.hexdigest() != facts["sha256"]:
         raise SightlineError(f"{path}: {target.name} has not the bytes that its manifest tells: damaged", ANOTHER)
 
@@ -173,7 +176,8 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
         raise SightlineError(f"{path}: is not there", "name the archive that `sightline backup` wrote") from None
 
 
-def _locks(handle: BinaryIO) -> bool:
+def locks(handle: BinaryIO | int) -> bool:
+    """Locks an open file for as long as it is open; False where another holds it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -183,5 +187,5 @@ def _locks(handle: BinaryIO) -> bool:
 
 def _remove_if_abandoned(part: Path) -> None:
     with suppress(FileNotFoundError), open(part, "rb") as handle:
-        if _locks(handle):
+        if locks(handle):
             part.unlink(missing_ok=True)

@@ -56,13 +56,15 @@ def back_up(to: str, registry: str | None, data: bool, say: Callable[[str], None
         target = scratch / url.rpartition("/")[2] if carried.is_remote(url) else Path(url).expanduser().absolute()
         if target.exists():
             raise UsageError(f"{target}: is there already", "name another file or a folder")
+        if target.resolve().is_relative_to(paths.state().resolve()):
+            raise UsageError(f"{target}: in what is backed up: each archive would hold those before", "name another")
         copies, pointers = _at_one_time(scratch / "copies", source)
         found = dict(kept.files()) | copies
         if not pointers and not copies:
             raise SightlineError(f"{paths.workspace()}: no registry and no champion to keep", "sightline run RECIPE")
         if data:
             found |= dict(kept.below(dvc_cache(), CACHE))
-        total = sum(path.stat().st_size for path in found.values() if path.exists())
+        total = sum(_size(path) for path in found.values())
         carried.check_room(target, total)
         facts = _facts(source, pointers) | {"left_out": _left_out(source, copies, found, data), "data": data}
         with progress("backup", total // MB + 1, "MB") as ticker, writing(target, counting(ticker)) as archive:
@@ -89,6 +91,13 @@ def dvc_cache() -> Path:
     if done.returncode:
         raise SightlineError(f"dvc cache dir: {' '.join(done.stderr.split())}", "see that this is a DVC workspace")
     return Path(done.stdout.strip())
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _name() -> str:

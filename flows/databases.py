@@ -17,12 +17,16 @@ SQLITE_HEAD = b"SQLite format 3\0"
 COMPANIONS = ("-wal", "-shm", "-journal")  # of a SQLite file: their content is in its copy
 WAIT_S = 60.0  # for a writer to end
 RESTORING = "_restoring"  # what a PostgreSQL database is called until it takes its place
+LONGEST = 31  # bytes of its name: PostgreSQL cuts names off at 63, and the one before gets `_replaced_TIME` of 32
 
 
 def is_sqlite(path: Path) -> bool:
-    """Whether the file is a SQLite database."""
-    with open(path, "rb") as handle:
-        return handle.read(len(SQLITE_HEAD)) == SQLITE_HEAD
+    """Whether the file is a SQLite database; False where it is gone."""
+    try:
+        with open(path, "rb") as handle:
+            return handle.read(len(SQLITE_HEAD)) == SQLITE_HEAD
+    except FileNotFoundError:
+        return False
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
@@ -114,7 +118,12 @@ class PostgreSQL:
         )
 
     def stage(self, dump: Path, moved: dict[str, str]) -> None:
-        """Puts a dump into a new database beside this one, as `move_sqlite` changes it; `switch` puts it in place."""
+        """Puts a dump into a new database beside this one, as `move_sqlite` changes it; `switch` puts it in place.
+
+        Raises UsageError where the name is too long for that, SightlineError.
+        """
+        if len(self.name.encode()) > LONGEST:
+            raise UsageError(f"{self.name}: longer than {LONGEST} bytes", "name a database with a shorter name")
         self._ask(self._on("postgres"), 'drop database if exists :"staged"')
         self._ask(self._on("postgres"), 'create database :"staged"')
         staged = self._on(self.name + RESTORING)

@@ -1,5 +1,6 @@
 """What the monitoring flow found, for Prometheus: pushed, because a flow is over before anybody could ask it."""
 
+import http.client
 import os
 import urllib.error
 import urllib.parse
@@ -39,7 +40,7 @@ def push(recipe: str, found: dict[str, Any], now: float) -> str:
         request = urllib.request.Request(url, exposition(found, now).encode(), headers, method="PUT")
         with urllib.request.urlopen(request, timeout=TIMEOUT_S):
             return ""
-    except (OSError, ValueError) as error:  # HTTP errors are among the first
+    except (OSError, ValueError, http.client.HTTPException) as error:  # HTTP errors are among the first
         return f"{GATEWAY}={gateway}: {error}"
 
 

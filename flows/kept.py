@@ -1,6 +1,5 @@
 """What of a workspace is kept by a back-up, where it lies, and that nothing else backs up or restores meanwhile."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from components.core import paths
 from components.core.bundle import POINTER
 from components.core.errors import SightlineError, UsageError
 from flows import processes
+from flows.archive import locks
 from flows.databases import COMPANIONS, SQLITE, PostgreSQL, is_sqlite
 
 # Folders of .sightline/ that an archive does not hold, and why; a restore leaves them. One that is in no list is kept.
@@ -74,15 +74,25 @@ def files() -> Iterator[tuple[str, Path]]:
 
 
 def below(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
-    """(name/..., path) of every file below `folder`, or of itself; links are followed, temporary files left out."""
+    """(name/..., path) of every file below `folder`, or of itself; links are followed, temporary files left out.
+
+    Raises OSError for a folder that cannot be read.
+    """
     if folder.is_file():
         yield name, folder
-    for place, folders, found in os.walk(folder, followlinks=True):
+        return
+    for place, folders, found in os.walk(folder, followlinks=True, onerror=_unless_gone):
         folders[:] = sorted(one for one in folders if not one.startswith("."))
         for file in sorted(found):
             path = Path(place, file)
-            if not file.startswith(".") and not file.endswith(".lock") and path.is_file() and not _is_companion(path):
+            if not file.startswith(".") and path.is_file() and not _is_companion(path):
                 yield f"{name}/{path.relative_to(folder).as_posix()}", path
+
+
+def _unless_gone(error: OSError) -> None:
+    """Of what may not be read somebody must hear; what is gone, or no folder, holds nothing."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _is_companion(path: Path) -> bool:
@@ -105,7 +115,7 @@ def busy() -> list[str]:
     working = [name for name in processes.recorded() if processes.find(name)]
     for path in sorted(paths.state("run", "turns").glob("*.json")):
         with open(path) as handle:
-            if not _locks(handle):
+            if not locks(handle):
                 working.append(f"a run of {path.stem}")
     return working
 
@@ -122,7 +132,7 @@ def alone() -> Iterator[None]:
         paths.workspace(), os.O_RDONLY
     )  # the folder itself is locked: `.sightline/` may be changed for another
     try:
-        if not _locks(root):
+        if not locks(root):
             raise SightlineError(f"{paths.workspace()}: another back-up or restore goes on", "wait for its end")
         yield
     finally:
@@ -131,10 +141,11 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Yields an empty folder beside `.sightline/`, on its disk; what a killed process left in it is removed."""
+    """Yields an empty folder beside `.sightline/`, on its disk, for its owner alone, as archives are; what a killed
+    process left in it is removed."""
     folder = beside()
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     try:
         yield folder
     finally:
@@ -145,11 +156,3 @@ def beside(ending: str = ".aside") -> Path:
     """A path on the file system of `.sightline/`, beside it."""
     state = paths.state().resolve()
     return state.with_name(state.name + ending)
-
-
-def _locks(handle) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except OSError:
-        return False

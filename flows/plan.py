@@ -18,6 +18,7 @@ from flows.rates import Rate
 HOUR, DAY = 3600.0, 86400.0
 GB = 1e9
 OTHER_HEADS = ("mllib", "finetune", "detector")  # than those on the features
+MOST = 1e9  # of hours, and of frames a second: beyond, numbers end before the plan does
 COPIES = 2  # of a table: in data/ and in DVC's cache, on a disk that cannot share blocks between files
 
 
@@ -137,14 +138,17 @@ def make_plan(recipe: Recipe, load: Load, rates: Mapping[str, Rate], explained: 
 
 def _check(load: Load) -> None:
     wrong = {
-        "--hours-of-video": load.hours > 0, "--source-fps": load.source_fps > 0,
+        "--hours-of-video": 0 < load.hours <= MOST, "--source-fps": 0 < load.source_fps <= MOST,
         "--fps": 0 < load.fps <= load.source_fps,
-        "--labelled": 0 <= load.labelled <= 1, "--versions": load.versions >= 0, "--days": load.days > 0,
+        "--labelled": 0 <= load.labelled <= 1, "--versions": 0 <= load.versions <= MOST,
+        "--days": load.days >= 1 / MOST,
         "--cores": load.cores is None or load.cores > 0,
     }  # fmt: skip
     for option, good in wrong.items():
         if not good:
-            raise UsageError(f"{option}: cannot be", "above 0; --fps at most --source-fps, --labelled from 0 to 1")
+            raise UsageError(
+                f"{option}: cannot be", f"above 0, at most {MOST:g}; --fps at most --source-fps, --labelled from 0 to 1"
+            )
 
 
 def _work(recipe: Recipe, load: Load, rates: Mapping[str, Rate], explained: bool) -> list[Work]:

@@ -57,9 +57,10 @@ def restore(source: str, registry: str | None, force: bool, say: Callable[[str],
             raise UsageError(f"{there}: this workspace has a registry", "restore elsewhere, or replace it by --force")
         with kept.scratch() as scratch:
             body = _unpacked(source, scratch)
-            _stage_registry(scratch, body, kept.registry(registry), force)
+            target = kept.registry(registry)
+            _stage_registry(scratch, body, target, force)
             _add_cache(scratch / CACHE)
-            os.rename(_state_to_be(scratch, body), new)
+            os.rename(_state_to_be(scratch, body, target), new)
         _exchange(new, paths.state().resolve())
         return _finish(registry)
 
@@ -78,6 +79,8 @@ def _unpacked(source: str, scratch: Path) -> dict[str, Any]:
         archive = scratch / "archive.tar"
         carried.fetch(source, archive)
     body = manifest(archive)
+    if strange := [name for name in body["files"] if not _has_place(name)]:
+        raise SightlineError(f"{source}: holds {strange[0]!r}, which no back-up does", "take another archive")
     total = sum(facts["bytes"] for facts in body["files"].values())
     carried.check_room(scratch, total)
     with progress("restore", total // MB + 1, "MB") as ticker:
@@ -89,6 +92,13 @@ def _unpacked(source: str, scratch: Path) -> dict[str, Any]:
         if read_bundle(deployed / pointer.folder).digest != pointer.digest:
             raise SightlineError(f"{source}: the bundle of {recipe} is not the one its pointer names", "take another")
     return body
+
+
+def _has_place(name: str) -> bool:
+    """Whether a file of an archive is one that a restore puts anywhere, by its name."""
+    top, _, rest = name.partition("/")
+    known = {kept.ROOT: rest in kept.ROOT_FILES, kept.STATE: rest.partition("/")[0] not in kept.STAYS, CACHE: True}
+    return name == DUMP or known.get(top, False)
 
 
 def _registry_here() -> Path | None:
@@ -122,7 +132,7 @@ def _add_cache(cache: Path) -> None:
                 link_or_copy(path, target)
 
 
-def _state_to_be(scratch: Path, body: dict[str, Any]) -> Path:
+def _state_to_be(scratch: Path, body: dict[str, Any], target: kept.Registry) -> Path:
     """Makes what is to be `.sightline/`, with notes of what is still to be done; returns its folder."""
     state = scratch / kept.STATE
     notes = state / kept.unfinished().parent.name
@@ -130,7 +140,9 @@ def _state_to_be(scratch: Path, body: dict[str, Any]) -> Path:
     if (root := scratch / kept.ROOT).is_dir():
         os.rename(root, notes / kept.ROOT)
     atomic_json(notes / NOTES, {name: value for name, value in body.items() if name != "files"})
-    atomic_json(notes / kept.unfinished().name, {"replaced": f"{datetime.now(UTC):%Y%m%dT%H%M%S_%f}"})
+    database = target.server and target.server.url
+    still = {"replaced": f"{datetime.now(UTC):%Y%m%dT%H%M%S_%f}", "database": database}
+    atomic_json(notes / kept.unfinished().name, still)
     sync_directory(state)
     return state
 
@@ -153,12 +165,13 @@ def _finish(registry: str | None) -> Restored:
     """Does what is left once the state is in its place; any step may have been done before."""
     state, old, notes = paths.state(), kept.beside(".new"), kept.unfinished().parent
     body = read_json(notes / NOTES, "restore the archive again, by --force")
-    time = read_json(kept.unfinished(), "restore the archive again, by --force")["replaced"]
+    still = read_json(kept.unfinished(), "restore the archive again, by --force")
+    time = still["replaced"]
     if body["registry"] == kept.POSTGRESQL:
-        target = kept.registry(registry)
-        if target.server is None:
-            raise UsageError("the registry's database is still to be put in place", "name it by --registry, as before")
-        target.server.switch(f"{target.server.name}_replaced_{time}")
+        server = kept.registry(registry).server
+        if server is None or server.url != still["database"]:  # of another nothing waits to be put in place
+            raise UsageError(f"{still['database']}: is still to be put in place", "name that by --registry, as before")
+        server.switch(f"{server.name}_replaced_{time}")
     replaced = state / "replaced" / time
     for name in kept.STAYS:
         if (old / name).exists() and not (state / name).exists():

@@ -120,6 +120,13 @@ def test_the_build_is_told_of_the_index_by_a_secret_alone(tmp_path):
     assert not Path(secret).exists()
 
 
+def test_the_labels_name_version_and_commit():
+    told = build.stamps({"PATH": os.environ["PATH"]})
+    assert told["VERSION"] == PROJECT["version"]
+    assert re.fullmatch(r"[0-9a-f]{40}(-changed)?|unknown", told["REVISION"])
+    assert build.stamps({"REVISION": "abc"})["REVISION"] == "abc"
+
+
 def test_no_index_no_secret_and_what_only_this_machine_knows_is_left_out():
     assert build.index_secret({}) == ""
     assert build.index_secret({"PIP_EXTRA_INDEX_URL": "file:///somewhere /folder"}) == ""
@@ -192,9 +199,10 @@ def test_hadolint_finds_nothing(tmp_path):
     if not hadolint:
         if not uv.exists():
             pytest.skip("neither hadolint nor uv is there")
-        tried = subprocess.run([*command, "--version"], capture_output=True, text=True)
-        if tried.returncode:
-            pytest.skip(f"hadolint cannot be had: {tried.stderr.strip()[-200:]}")
+        try:
+            subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=120, check=True)
+        except subprocess.SubprocessError as error:
+            pytest.skip(f"hadolint cannot be had: {str(error.stderr or error).strip()[-200:]}")
     device = Template((ROOT / "components/edge/files/Dockerfile").read_text()).substitute(recipe="r", version=1)
     (tmp_path / "Dockerfile").write_text(device)
     (tmp_path / "bad").write_text("FROM python:latest\nRUN cd /tmp && apt-get install git\n")

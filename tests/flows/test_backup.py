@@ -174,7 +174,7 @@ def test_a_workspace_in_use_is_left_alone(kept_archive, elsewhere):
     turn = paths.state("run", "turns", "toy.json")
     turn.parent.mkdir(parents=True)
     with open(turn, "w") as handle:
-        kept.fcntl.flock(handle, kept.fcntl.LOCK_EX)
+        assert archive.locks(handle)
         with pytest.raises(SightlineError, match="in use by a run of toy"):
             restore.restore(str(kept_archive), None, True, print)
     with kept.alone(), pytest.raises(SightlineError, match="another back-up or restore goes on"):

@@ -109,6 +109,8 @@ def test_a_registry_in_postgresql(server, tmp_path, monkeypatch):
             restore.restore(taken.archive, database, True, print)  # put in place all but the database
         with pytest.raises(SightlineError, match="a restore was cut off"):
             backup.back_up(str(tmp_path / "b.tar"), database, False, print)
+    with pytest.raises(UsageError, match="(?s)/mlflow: is still to be put in place.*as before"):
+        restore.restore("whatever", f"{server}/other", False, print)
     finished = restore.restore("whatever", database, False, print)
     assert len(own._ask(own._on("postgres"), "select 1 from pg_database where datname like 'mlflow_replaced_%'")) == 1
     assert finished.champions == {"toy": 1}
@@ -124,6 +126,22 @@ def test_a_registry_in_postgresql(server, tmp_path, monkeypatch):
     with Tracking(database) as url:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         assert champion() == said
+
+
+def test_a_name_that_the_server_would_cut_off_is_refused(server, tmp_path):
+    """Else the restored database has another name than it is looked for by, and nothing would take its place."""
+    for length, refused in ((32, True), (31, False)):
+        own = databases.PostgreSQL.of(f"{server}/{'n' * length}")
+        if refused:
+            with pytest.raises(UsageError, match="longer than 31 bytes"):
+                own.stage(tmp_path / "dump", {})
+            continue
+        own._ask(own._on("postgres"), 'create database :"name"')
+        own.dump(tmp_path / "dump")
+        own.stage(tmp_path / "dump", {})
+        aside = f"{own.name}_replaced_20261130T010000_000000"
+        own.switch(aside)
+        assert own._exists(aside) and own._exists(own.name) and not own._exists(own.name + databases.RESTORING)
 
 
 def test_without_client_tools_it_is_said(monkeypatch, tmp_path):

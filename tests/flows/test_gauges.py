@@ -1,6 +1,7 @@
 """What is pushed for Prometheus: read back by Prometheus' own parser, and taken by a server."""
 
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -68,8 +69,25 @@ def test_without_a_gateway_nothing_is_pushed_and_one_that_is_gone_is_said(monkey
     assert gauges.push("digits", FOUND, 1.0) == ""
     monkeypatch.setenv(gauges.GATEWAY, f"http://127.0.0.1:{free_port()}")
     assert "refused" in gauges.push("digits", FOUND, 1.0)
-    monkeypatch.setenv(gauges.GATEWAY, "pushgateway")
-    assert "unknown url type" in gauges.push("digits", FOUND, 1.0)
+    for wrong, said in (("pushgateway", "unknown url type"), ("http://gateway:port", "port"), ("http://a b", "a b")):
+        monkeypatch.setenv(gauges.GATEWAY, wrong)
+        assert said in gauges.push("digits", FOUND, 1.0)
+
+
+def test_what_speaks_no_http_fails_no_check(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"220 mail.example.org\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        monkeypatch.setenv(gauges.GATEWAY, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        assert "220 mail" in gauges.push("digits", FOUND, 1.0)
+        thread.join(60)
 
 
 def test_a_real_gateway_takes_them(monkeypatch):

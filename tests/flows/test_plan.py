@@ -164,6 +164,8 @@ def test_more_never_takes_less(hours, more, days, cores):
     [
         (Load(0, 1), "--hours-of-video"), (Load(1, 30), "--fps"), (Load(1, 0), "--fps"),
         (Load(1, 1, labelled=2), "--labelled"), (Load(1, 1, days=0), "--days"), (Load(1, 1, cores=0), "--cores"),
+        (Load(math.inf, 1), "--hours-of-video"), (Load(math.nan, 1), "--hours-of-video"), (Load(1e308, 1), "at most"),
+        (Load(1, 1, source_fps=math.inf), "--source-fps"), (Load(1, 1, days=1e-320), "--days"),
     ],
 )  # fmt: skip
 def test_a_load_that_cannot_be_is_refused(load, says):

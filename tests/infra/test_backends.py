@@ -114,6 +114,19 @@ def started(tmp_path):
         process.wait(30)
 
 
+def test_no_password_is_an_argument(tmp_path):
+    """Every list of processes shows those. By a psql that writes down what it is told."""
+    for name in ("mlflow", "prefect"):
+        (tmp_path / name).write_text("se-cret\n")
+    psql = tmp_path / "psql"
+    psql.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/arguments\n')
+    psql.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.defpath}", "POSTGRES_PASSWORDS": str(tmp_path)}
+    subprocess.run(["sh", KUBERNETES / "base" / "postgres-init.sh"], env=env, check=True)
+    told = (tmp_path / "arguments").read_text()
+    assert told.count("--username postgres") == 2 and "se-cret" not in told
+
+
 def test_each_has_a_database_that_is_nobody_elses(postgres):
     for role, other in (("mlflow", "prefect"), ("prefect", "mlflow")):
         assert postgres.ask(role, role, "create table one (x int); drop table one").returncode == 0
@@ -129,7 +142,8 @@ def test_prefects_server_keeps_its_runs_in_postgresql(postgres, rendered, starte
         "--host 0.0.0.0 --port 4200": f"--host 127.0.0.1 --port {port}",
     }  # fmt: skip
     url = f"http://127.0.0.1:{port}/api"
-    started(rendered["Deployment/prefect"], exchanged, f"{url}/health", PREFECT_HOME=str(tmp_path / "prefect"))
+    home = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(tmp_path / "ui")}
+    started(rendered["Deployment/prefect"], exchanged, f"{url}/health", **home)
     body, headers = b'{"name": "training"}', {"Content-Type": "application/json"}
     urllib.request.urlopen(urllib.request.Request(f"{url}/flows/", body, headers), timeout=60).close()
     assert postgres.ask("prefect", "prefect", "select name from flow").stdout == "training\n"

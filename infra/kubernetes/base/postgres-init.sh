@@ -5,7 +5,9 @@
   set -eu
   passwords="${POSTGRES_PASSWORDS:-/run/secrets/postgres}"
   for name in mlflow prefect; do
-    psql --username postgres --set ON_ERROR_STOP=1 --set name="$name" --set password="$(cat "$passwords/$name")" <<'SQL'
+    # psql reads the password itself: lists of processes show arguments.
+    FILE="$passwords/$name" psql --username postgres --set ON_ERROR_STOP=1 --set name="$name" <<'SQL'
+\set password `cat "$FILE"`
 CREATE ROLE :"name" LOGIN PASSWORD :'password';
 CREATE DATABASE :"name" OWNER :"name";
 REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
