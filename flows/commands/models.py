@@ -10,7 +10,7 @@ import typer
 from flows.commands.app import Json, Recipe, app, component
 
 
-@app.command(epilog="Examples: sightline serve suspicious --port 8080; sightline serve suspicious tracking")
+@app.command(epilog="Example: sightline serve suspicious tracking --port 8080")
 def serve(
     recipes: Annotated[list[str], typer.Argument(metavar="RECIPE", help="Recipes of params.yaml.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

@@ -20,7 +20,7 @@ DOCKER, SETUP = ROOT / "docker", ROOT / "infra" / "setup"
 sys.path[:0] = [str(DOCKER), str(SETUP)]
 
 import build  # noqa: E402
-import horovod  # noqa: E402
+import build_horovod  # noqa: E402
 import requirements  # noqa: E402
 import toolchain  # noqa: E402
 
@@ -173,7 +173,7 @@ def test_horovod_is_built_for_what_torch_and_toolkit_allow(tmp_path):
     root.mkdir()
 
     def planned(cuda):
-        flavour, home, env = horovod.plan(cuda, str(root), str(packages), str(tmp_path / "nccl"), {"PATH": ""})
+        flavour, home, env = build_horovod.plan(cuda, str(root), str(packages), str(tmp_path / "nccl"), {"PATH": ""})
         return flavour, home, "HOROVOD_NCCL_HOME" in env
 
     assert planned(None) == ("cpu", "", False)

@@ -1,4 +1,4 @@
-"""Builds the Horovod wheel of the image `train`, for the torch of the Python that runs this: horovod.py OUT CACHE.
+"""Builds the Horovod wheel of the image `train`, for the torch of the Python that runs it: build_horovod.py OUT CACHE.
 
 For CPUs, over Gloo, where torch is a CPU build or no CUDA toolkit is mounted at /toolkit; else for CUDA, over the NCCL
 that torch brings, so that there is one NCCL in the process. Standard library and infra/setup (on PYTHONPATH) only.
