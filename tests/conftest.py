@@ -30,6 +30,16 @@ settings.register_profile(
 settings.load_profile("busy")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_store_left():
+    """MLflow sets MLFLOW_TRACKING_URI to the store used last: none is left to the next file of tests."""
+    before = os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if before is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = before
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace of its own, the current one for the test: params.yaml, dvc.yaml and the tables before tuning."""

@@ -14,7 +14,7 @@ from horovod.common.elastic import ObjectState
 from horovod.torch import elastic
 
 from components.core import paths
-from components.core.distributed import die_with_parent
+from components.core.distributed import die_with_parent, name_interface
 from components.core.progress import progress as progress_bar
 from components.core.recipe import Recipe, Training, load_recipe
 from components.core.stage import guarded
@@ -125,6 +125,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.chdir(paths.workspace())
     params = Training.model_validate(json.loads((arguments.work / "params.json").read_text()))
+    name_interface()
     hvd.init()
     try:
         recipe = load_recipe(arguments.recipe)
