@@ -26,8 +26,9 @@ from components.edge.quantise import ANY, quantise
 
 CODE = Path(__file__).resolve().parents[2]
 CARRIED = (
-    "components/__init__.py", "components/core/__init__.py", "components/core/bundle.py", "components/core/errors.py",
-    "components/core/files.py", "components/edge/__init__.py", "components/edge/device/*.py",
+    "components/__init__.py", "components/core/__init__.py", "components/core/boxes.py", "components/core/bundle.py",
+    "components/core/errors.py", "components/core/files.py", "components/edge/__init__.py",
+    "components/edge/device/*.py",
     "components/tracks/__init__.py", "components/tracks/association.py", "components/tracks/detections.py",
     "components/tracks/kalman.py", "components/tracks/table.py", "components/tracks/tracker.py",
 )  # fmt: skip

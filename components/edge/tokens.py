@@ -3,19 +3,17 @@
 import hashlib
 import hmac
 import logging
-import os
 import re
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from components.core.errors import SightlineError
+from components.core.tokenfile import read_private, state
 
 EVERY = "*"  # whose token the fleet's is: no device is called so
 LOOK_S = 1.0  # between two looks at the file
 MOST_BYTES = 1 << 20  # of the file
-FOR_OTHERS = stat.S_IRWXO | stat.S_IWGRP
 HOW = 'add to it: echo "DEVICE:$(openssl rand -hex 32)"'
 _LINE = re.compile(r"([A-Za-z0-9_.-]{1,100}):([A-Za-z0-9._~+/-]+=*)")
 _CHANCE = re.compile(r"-[0-9a-f]{12}")  # what an id has behind the name of its device, see device/store.py
@@ -33,7 +31,7 @@ class Tokens:
         """Raises SightlineError where the file cannot be read, is open to others, or holds no tokens."""
         self._fleet = {_digest(fleet.encode()): EVERY} if fleet else {}
         self._file, self._clock, self._looked = file, clock, clock()
-        self._seen = _seen(file) if file else None  # before it is read: a change meanwhile is seen at the next look
+        self._seen = state(file) if file else None  # before it is read: a change meanwhile is seen at the next look
         self._devices = read_tokens(file) if file else {}
 
     @property
@@ -56,7 +54,7 @@ class Tokens:
     def _look(self) -> None:
         if self._file is None or self._clock() - self._looked < LOOK_S:
             return
-        self._looked, seen = self._clock(), _seen(self._file)
+        self._looked, seen = self._clock(), state(self._file)
         if seen == self._seen:
             return
         self._seen = seen
@@ -80,16 +78,7 @@ def read_tokens(file: Path) -> dict[bytes, str]:
     Raises SightlineError where the file cannot be read, others may read or change it, it holds none, a line is not
     DEVICE:TOKEN, or two devices have one token. No error repeats a token.
     """
-    try:
-        with open(file, "rb") as opened:
-            if stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & FOR_OTHERS:
-                raise SightlineError(f"{file}: other users may read or change these tokens", f"chmod 600 {file}")
-            text = opened.read(MOST_BYTES + 1).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise SightlineError(f"{file}: cannot be read as tokens: {reason}", HOW) from None
-    if len(text) > MOST_BYTES:
-        raise SightlineError(f"{file}: is larger than {MOST_BYTES} bytes", HOW)
+    text = read_private(file, MOST_BYTES, HOW)
     found: dict[bytes, str] = {}
     for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
         if not line or line.startswith("#"):
@@ -107,11 +96,3 @@ def read_tokens(file: Path) -> dict[bytes, str]:
 
 def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
-
-
-def _seen(file: Path) -> tuple | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

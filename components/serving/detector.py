@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from components.core.boxes import placed
 from components.serving.model import ServedModel
 
 
@@ -85,13 +86,3 @@ class ServedDetector(ServedModel):
             ]
             for boxes, scores, classes, size in zip(*found[:3], sizes, strict=True)
         ]
-
-
-def placed(box: np.ndarray, size: tuple[int, int]) -> dict[str, float]:
-    """Left `x`, top `y`, `w` and `h` in pixels of a picture of this (height, width), of a box (4,) left, top, right,
-    bottom in units of the picture."""
-    (left, top, right, bottom), (height, width) = box, size
-    return {
-        "x": float(left) * width, "y": float(top) * height, "w": float(right - left) * width,
-        "h": float(bottom - top) * height,
-    }  # fmt: skip

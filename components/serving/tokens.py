@@ -3,14 +3,13 @@
 import hashlib
 import hmac
 import logging
-import os
 import re
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from components.core.errors import SightlineError
+from components.core.tokenfile import read_private, state
 from components.serving.pictures import Refusal
 from components.serving.refusing import refuse
 
@@ -20,7 +19,6 @@ SCOPE = "sightline.token"  # where a request's scope has the digest of its token
 LOOK_S = 1.0  # between two looks at the file
 MOST_BYTES = 65_536  # of the file
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750
-FOR_OTHERS = stat.S_IRWXO | stat.S_IWGRP
 
 log = logging.getLogger("sightline.serving")
 
@@ -34,7 +32,7 @@ class Tokens:
     def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic):
         """Raises SightlineError where the file cannot be read, is open to others, or holds no tokens."""
         self._file, self._clock = file, clock
-        self._seen = _seen(file)  # before it is read: a change meanwhile is seen at the next look
+        self._seen = state(file)  # before it is read: a change meanwhile is seen at the next look
         self._digests = read_tokens(file)
         self._looked = clock()
 
@@ -49,7 +47,7 @@ class Tokens:
         if self._clock() - self._looked < LOOK_S:
             return
         self._looked = self._clock()
-        seen = _seen(self._file)
+        seen = state(self._file)
         if seen == self._seen:
             return
         self._seen = seen
@@ -66,18 +64,7 @@ def read_tokens(file: Path) -> list[bytes]:
     Raises SightlineError where it cannot be read, others may read or change it, it holds none, or a line is no token.
     No error repeats what the file says.
     """
-    try:
-        with open(file, "rb") as opened:
-            if stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & FOR_OTHERS:
-                raise SightlineError(f"{file}: other users may read or change these tokens", f"chmod 600 {file}")
-            text = opened.read(MOST_BYTES + 1).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SightlineError(
-            f"{file}: cannot be read as tokens: {getattr(error, 'strerror', None) or 'not text'}",
-            "name a text file with a token a line",
-        ) from None
-    if len(text) > MOST_BYTES:
-        raise SightlineError(f"{file}: is larger than {MOST_BYTES} bytes", "name a text file with a token a line")
+    text = read_private(file, MOST_BYTES, "name a text file with a token a line")
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
     tokens = [(number, line) for number, line in lines if line and not line.startswith("#")]
     for number, token in tokens:
@@ -116,11 +103,3 @@ class Guard:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
-
-
-def _seen(file: Path) -> tuple | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from components.core.boxes import placed
 from components.core.bundle import Bundle, Pointer
 from components.core.recipe import Tracker as TrackerParams
-from components.serving.detector import Found, ServedDetector, placed
+from components.serving.detector import Found, ServedDetector
 from components.tracks.detections import followable
 from components.tracks.tracker import LONGEST_STEP, Tracker
 

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from components.core.boxes import placed
 from components.core.bundle import Bundle
 from components.edge.device.assignment import least_cost
-from components.edge.device.boxes import placed
 from components.tracks.detections import followable
 from components.tracks.tracker import LONGEST_STEP, Tracker
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 
+from components.core.boxes import placed
 from components.core.bundle import Bundle
 from components.core.errors import SightlineError
-from components.edge.device.boxes import placed
 from components.edge.device.pictures import scaled
 from components.edge.device.release import Release
 from components.edge.device.windows import windows
