@@ -66,9 +66,10 @@ def launch(workers: int, module: str, arguments: list[str], least: int | None = 
     """Runs `python -m module arguments` as `workers` Horovod processes and waits for them: on this machine or, where
     SIGHTLINE_HOSTFILE names a file, on its hosts, which see the workspace and Python under the same paths.
 
-    `least`: elastic: so many are enough to go on when others are lost, which are started again after a while; the
-    module's code is one that `horovod.elastic.run` runs. The file of hosts is then read again and again, and its hosts
-    that ssh does not reach are left out until it does; a worker that is silent for SIGHTLINE_SILENT_S seconds is lost.
+    `least`: elastic: so many, fewer than all, are enough to go on when others are lost, which are started again after a
+    while; the module's code is one that `horovod.elastic.run` runs. The file of hosts is then read again and again, and
+    its hosts that ssh does not reach are left out until it does; a worker that is silent for SIGHTLINE_SILENT_S seconds
+    is lost.
 
     A subprocess, because `horovod.run` needs the main thread's signals, which a flow's task does not have. Output
     is passed through. Raises SightlineError with the exit code where a worker failed, TransientError where one was
@@ -77,10 +78,6 @@ def launch(workers: int, module: str, arguments: list[str], least: int | None = 
     horovodrun = Path(sys.executable).with_name("horovodrun")
     if not horovodrun.exists():
         raise SightlineError(f"{horovodrun}: not there", "run `make setup`: Horovod is not installed")
-    if least is not None and least >= workers:
-        # Horovod starts nobody anew where too few are left to go on, and waits for ever.
-        problem = f"{least} of {workers} workers are to be enough when others are lost"
-        raise UsageError(problem, "lower training.min_workers, or set it to null: a stage that fails resumes")
     slots = _slots(workers, least)
     threads = str(max(1, (os.cpu_count() or 1) // (1 if slots else workers)))
     environment = os.environ | {"OMP_NUM_THREADS": threads, "HOROVOD_LOG_LEVEL": "error"}

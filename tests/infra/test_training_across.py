@@ -16,14 +16,17 @@ from pathlib import Path
 
 import docker
 import pytest
+import torch
 from docker.errors import DockerException
 from docker.models.containers import Container
 from docker.models.networks import Network
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from components.core.files import tree_sha256
 from flows.runners.elsewhere import image
 from tests.infra.manifests import KUBERNETES, ROOT
+from tests.training import steps
 from tests.workspaces import RECIPE, make_workspace
 
 pytestmark = pytest.mark.slow
@@ -32,6 +35,7 @@ SILENT_S = 45  # a host that says nothing for so long is lost; a worker that com
 EPOCHS = 150  # enough for a host that comes back to be there for the last ones
 ELASTIC = {"epochs": EPOCHS, "patience": None, "batch_size": 1, "min_workers": 1}  # many steps to an epoch
 TIMED_OUT = "Horovod background loop uncaught exception"  # what a worker says of another that is silent
+STAGE = ("-m", "components.training", "--recipe", RECIPE)
 RANK = "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep '^HOROVOD_RANK='"
 
 
@@ -73,13 +77,13 @@ class Cluster:
             pod.start()
         until(lambda: all(pod.exec_run(ask)[0] == 0 for pod in self.workers), 120, lambda: "ssh does not serve")
 
-    def training(self, root: Path, recipe: str, across: bool = True) -> Container:
-        """Starts the training stage of the workspace `root` in a launcher of its own, which it returns."""
+    def training(self, root: Path, *python: str, across: bool = True) -> Container:
+        """Starts the training stage of the workspace `root` in a launcher of its own, which it returns; or `python`."""
         give(root)
         env = {"SIGHTLINE_WORKSPACE": f"/workspace/{root.name}", "SIGHTLINE_SILENT_S": str(SILENT_S)}
         env |= {"SIGHTLINE_HOSTFILE": "/workspace/hostfile"} if across else {}
         options = self.options | {"environment": self.options["environment"] | env}
-        command = ["python", "-m", "components.training", "--recipe", recipe]
+        command = ["python", *(python or STAGE)]
         self.launchers.append(self.engine.containers.run(self.image, command, detach=True, **options))
         return self.launchers[-1]
 
@@ -124,6 +128,9 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("across")
     root, keys = folder / "root", folder / "keys"
     shutil.copytree(ROOT / "components", root / "components", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__init__.py", "workspaces.py", "training/steps.py"):
+        (root / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "tests" / name, root / "tests" / name)
     shutil.copytree(KUBERNETES / "jobs" / "mpi", root / "infra" / "kubernetes" / "jobs" / "mpi")
     (root / "hostfile").write_text("worker-0 slots=1\nworker-1 slots=1\n")
     give(root)
@@ -165,9 +172,22 @@ def test_two_containers_train_the_model_of_one_machine(cluster):
     models = []
     for name, across in (("across", True), ("beside", False)):
         root = make_workspace(cluster.root / name, workers=2)
-        ended(cluster.training(root, RECIPE, across))
+        ended(cluster.training(root, across=across))
         models.append(root / "data" / RECIPE / "model")
     assert tree_sha256(models[0]) == tree_sha256(models[1])
+
+
+def test_two_containers_make_the_steps_of_one_process(cluster, monkeypatch):
+    """Within the tolerance that tests/training/test_training.py has for two processes of one machine."""
+    cluster.whole()
+    root = make_workspace(cluster.root / "steps")
+    launched = f"launch({steps.RANKS}, {steps.__name__!r}, ['/workspace/steps/two.safetensors'])"
+    ended(cluster.training(root, "-c", f"from components.core.distributed import launch; {launched}"))
+    monkeypatch.setenv("SIGHTLINE_WORKSPACE", str(root))
+    one, two = steps.of_one_process(), load_file(root / "two.safetensors")
+    assert one.keys() == two.keys()
+    for name, tensor in two.items():
+        torch.testing.assert_close(tensor, one[name], rtol=1e-5, atol=1e-6, msg=name)
 
 
 def test_the_other_goes_on_without_a_host_that_is_killed(cluster):
@@ -201,7 +221,7 @@ def trained_in_spite_of(
     """
     cluster.whole()
     root = make_workspace(cluster.root / lose.__name__, **ELASTIC)
-    launcher = cluster.training(root, RECIPE)
+    launcher = cluster.training(root)
 
     def log() -> str:
         return launcher.logs().decode()

@@ -14,16 +14,15 @@ from components.core.distributed import launch
 from components.core.errors import UsageError
 from components.core.files import tree_sha256
 from components.core.recipe import Mining, load_recipe, parse_recipe
-from components.tasks.classification.fit import Progress, batch_loss, class_weights, predict_batches, standardise
+from components.tasks.classification.fit import Progress, batch_loss, predict_batches
 from components.tasks.classification.mining import mined
-from components.tasks.classification.model import head_form, load_model, new_head
-from components.tasks.classification.samples import load_samples, split_source
-from components.tasks.classification.stream import Batch, Stream
+from components.tasks.classification.model import load_model, new_head
+from components.tasks.classification.samples import load_samples
 from components.training import checkpoint
-from tests.workspaces import DIMENSION, RECIPE, kill_when, make_workspace, write_params
+from tests.training import steps
+from tests.workspaces import RECIPE, kill_when, make_workspace, write_params
 
 PROJECT = Path(__file__).resolve().parents[2]
-STEPS = 5
 
 
 def stage(*extra, check=True) -> subprocess.CompletedProcess:
@@ -54,46 +53,11 @@ def test_model_learns_and_says_what_it_is(trained, monkeypatch):
 
 def test_horovod_equals_one_process_on_the_same_batches(workspace, monkeypatch):
     """Two ranks' averaged steps against single-process steps on the union of the ranks' batches."""
-    script = workspace / "ranks.py"
-    script.write_text(
-        "import sys, torch, horovod.torch as hvd\n"
-        "from safetensors.torch import save_file\n"
-        "from tests.training.test_training import pieces, STEPS\n"
-        "from components.tasks.classification.fit import batch_loss\n"
-        "hvd.init()\n"
-        "head, streams, weights, params = pieces()\n"
-        "optimizer = hvd.DistributedOptimizer(torch.optim.SGD(head.parameters(), 0.5, momentum=0.9),\n"
-        "                                     named_parameters=head.named_parameters())\n"
-        "batches = streams[hvd.rank()].epoch(0)\n"
-        "for step in range(STEPS):\n"
-        "    optimizer.zero_grad(); batch_loss(head, next(batches), weights, params).backward(); optimizer.step()\n"
-        "if hvd.rank() == 0: save_file(head.state_dict(), sys.argv[1])\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(workspace), str(PROJECT)]))
-    launch(2, "ranks", [str(workspace / "two.safetensors")])
-    head, streams, weights, params = pieces()
-    optimizer = torch.optim.SGD(head.parameters(), 0.5, momentum=0.9)
-    epochs = [stream.epoch(0) for stream in streams]
-    for _ in range(STEPS):
-        parts = [next(epoch) for epoch in epochs]
-        union = Batch(*(torch.cat([getattr(p, n) for p in parts]) for n in ("windows", "present", "labels", "weights")))
-        optimizer.zero_grad()
-        batch_loss(head, union, weights, params).backward()
-        optimizer.step()
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    launch(steps.RANKS, "tests.training.steps", [str(workspace / "two.safetensors")])
+    one = steps.of_one_process()
     for name, tensor in load_file(workspace / "two.safetensors").items():
-        torch.testing.assert_close(tensor, head.state_dict()[name], rtol=1e-5, atol=1e-6, msg=name)
-
-
-def pieces():
-    """The same head, both ranks' streams, class weights and parameters, for whoever trains them."""
-    recipe = load_recipe(RECIPE)
-    params = recipe.training
-    source = split_source(recipe, "train")
-    head = new_head(head_form(recipe, params, DIMENSION), params.seed)
-    whole = Stream(source, head.reach, params.batch_size, params.seed)
-    standardise(head, *whole.moments())
-    streams = [Stream(source, head.reach, params.batch_size, params.seed, rank, 2) for rank in range(2)]
-    return head, streams, class_weights(whole.counts, params.balanced), params
+        torch.testing.assert_close(tensor, one[name], rtol=1e-5, atol=1e-6, msg=name)
 
 
 def test_killed_training_resumes_to_the_same_bytes(trained, tmp_path, monkeypatch):
@@ -132,7 +96,7 @@ def test_a_killed_round_of_mining_resumes_to_the_same_bytes(trained, tmp_path, m
 
 
 def test_mining_weights_a_ranks_own_hard_negatives_and_only_these(workspace):
-    head, streams, weights, params = pieces()
+    head, streams, weights, params = steps.pieces()
     stream, mining = streams[0], Mining(rounds=1, share=0.1, weight=5.0, skip=0.0)
     torch.nn.init.normal_(head.frame[1].weight, generator=torch.Generator().manual_seed(1))
     labels, probabilities = predict_batches(head, stream.once())

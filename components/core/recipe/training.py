@@ -197,9 +197,11 @@ class Training(Section):
     augment: Augment = Augment()
 
     @model_validator(mode="after")
-    def _fewest_workers_are_no_more_than_all(self):
-        if self.min_workers is not None and self.min_workers > self.workers:
-            raise ValueError(f"min_workers {self.min_workers} is above workers {self.workers}: lower it")
+    def _fewer_workers_are_enough(self):
+        # Horovod starts nobody anew where too few are left to go on, and waits for ever.
+        if self.min_workers is not None and self.min_workers >= self.workers:
+            told = f"min_workers {self.min_workers} is not below workers {self.workers}"
+            raise ValueError(f"{told}: lower it, or set it to null: a stage that fails resumes")
         return self
 
     @model_validator(mode="after")
