@@ -22,7 +22,7 @@ from flows import services
 
 FILE = Path(__file__).resolve().parents[1] / "docker" / "compose.yaml"
 PASSWORDS = ("superuser", "mlflow", "prefect", "access-key", "secret-key", "grafana")
-KEPT = ("postgres", "objects", "prometheus", "grafana")
+KEPT = ("postgres", "objects", "prometheus", "grafana", "dvc")
 SOCKET = "unix:///var/run/docker.sock"
 URLS = {
     "small": {"prefect": 4200, "mlflow": 5000, "serving": 8080},
@@ -46,8 +46,15 @@ def up(profile: Profile, say: Callable[[str], None]) -> None:
 
 
 def down(say: Callable[[str], None]) -> None:
-    """Stops and removes the containers of this workspace; what they keep stays. Raises SightlineError as `up` does."""
-    _run("full", settings("full"), "down", "--remove-orphans")
+    """Stops and removes the containers of this workspace, stages' too; what they keep stays. Raises SightlineError as
+    `up` does."""
+    from flows.runners.docker import end_stages
+
+    env = settings("full")
+    _run("full", env, "stop", "deployments")  # who starts stages, and is gone before it could tell those to end
+    for stage in end_stages(f"{project()}_default"):
+        say(f"{stage}: ended, the next run does it again")
+    _run("full", env, "down", "--remove-orphans")
     say(f"what they kept is in {paths.state('compose')}")
 
 
@@ -97,8 +104,12 @@ def command(profile: Profile, *arguments: str) -> list[str]:
     """The command that does as these arguments of compose say, for this workspace."""
     if not FILE.is_file():
         raise SightlineError(f"{FILE}: not there", "run it from a checkout of the project")
-    project = f"sightline-{value_sha256([str(paths.workspace())])[:8]}"
-    return [*program(), "--file", str(FILE), "--project-name", project, "--profile", profile, *arguments]
+    return [*program(), "--file", str(FILE), "--project-name", project(), "--profile", profile, *arguments]
+
+
+def project() -> str:
+    """The name that compose gives this workspace's containers and network."""
+    return f"sightline-{value_sha256([str(paths.workspace())])[:8]}"
 
 
 def _run(profile: Profile, env: dict[str, str], *arguments: str) -> None:

@@ -74,7 +74,7 @@ def monitoring(recipe: str) -> State:
 @task(task_run_name="check@{recipe}", cache_policy=NO_CACHE, persist_result=False)
 def check(recipe: str) -> dict[str, Any]:
     """What the monitoring component found. Raises ComponentFailed."""
-    return json.loads(component("components.monitoring", "--recipe", recipe, "--json"))
+    return json.loads(component("components.monitoring", recipe, "--json"))
 
 
 def kinds(found: dict[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ class Needs(BaseModel):
 def needs(stage: str) -> Needs:
     """What a stage (its name without the recipe) needs; one that the table does not name needs the defaults."""
     table = _table()
-    return Needs(**table["defaults"] | table["stages"].get(stage, {}))
+    return Needs(**table["defaults"] | (table["stages"] | table["components"]).get(stage, {}))
 
 
 @cache

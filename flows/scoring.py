@@ -1,10 +1,13 @@
 """The scoring flow: what the champion says of footage that it was not made from. Its log is what monitoring reads."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from prefect.logging import get_run_logger  # noqa: E402
 from prefect.runtime import flow_run  # noqa: E402
 from prefect.states import Completed, Failed  # noqa: E402
 
+from flows.runners import elsewhere  # noqa: E402
 from flows.training import training  # noqa: E402
 from flows.turn import turn  # noqa: E402
 
@@ -61,16 +65,13 @@ def score(recipe: str) -> str:
 
     Raises ComponentFailed.
     """
-    unseen = component("components.monitoring", "--recipe", recipe, "--unseen")
+    unseen = component("components.monitoring", recipe, "--unseen")
     if not unseen.strip():
         return "no footage that the champion has not seen or scored"
-    with tempfile.TemporaryDirectory() as folder:
-        listed = Path(folder, "footage.txt")
-        listed.write_text(unseen)
-        output = paths.scores(recipe).parent
-        said = component(
-            "components.serving.batch", "--recipe", recipe, "-o", str(output), "--json", "--listed", str(listed)
-        )
+    with _folder() as folder:
+        (folder / "footage.txt").write_text(unseen)
+        given = ("-o", str(paths.scores(recipe).parent), "--json", "--listed", str(folder / "footage.txt"))
+        said = component("components.serving.batch", recipe, *given)
     done = json.loads(said)
     if done["moments"]:
         create_table_artifact(key=f"{recipe}-moments", table=done["moments"], description="What to look at first")
@@ -84,10 +85,36 @@ def without_champion(recipe: str) -> State | None:
     return Completed(name="NoChampion", message=f"{recipe} has no champion yet")
 
 
-def component(module: str, *arguments: str) -> str:
-    """What a component prints. Raises ComponentFailed with what it said where it fails."""
-    command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, cwd=paths.workspace(), capture_output=True, text=True)
+def component(module: str, recipe: str, *arguments: str) -> str:
+    """What a component prints, executed where this process's stages are: packages that it needs may be there alone.
+
+    Raises ComponentFailed with what it said where it fails.
+    """
+    command, runner = ["-m", module, "--recipe", recipe, *arguments], os.environ.get(elsewhere.RUNNER) or "local"
+    options = {"cwd": paths.workspace(), "capture_output": True, "text": True}
+    if runner == "local":
+        done = subprocess.run([sys.executable, *command], **options)
+        said, complaint = done.stdout, done.stderr
+    else:
+        stage = f"{module.split('.')[1]}@{recipe}"
+        with _folder() as folder:  # the log of a container has both of its streams
+            answer = folder / "answer"
+            told = {elsewhere.RUNNER: runner, elsewhere.STAGE: stage, elsewhere.ANSWER: str(answer)}
+            program = [sys.executable, "-m", "flows.runners.elsewhere", *command]
+            done = subprocess.run(program, env=os.environ | told, **options)
+            said, complaint = answer.read_text() if answer.exists() else "", done.stdout + done.stderr
     if done.returncode:
-        raise ComponentFailed(done.stderr.strip())
-    return done.stdout
+        raise ComponentFailed(complaint.strip())
+    return said
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder that this context and containers of the workspace's owner write to."""
+    place = paths.state("run")
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place, prefix="component-") as name:
+        if os.getuid() == 0:
+            owner = paths.workspace().stat()
+            os.chown(name, owner.st_uid, owner.st_gid)
+        yield Path(name)

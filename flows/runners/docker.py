@@ -54,6 +54,19 @@ def run(command: list[str], stage: str, needed: Needs) -> int:
             _remove(client, container.name)
 
 
+def end_stages(network: str) -> list[str]:
+    """Stops and removes this workspace's stages on a network; returns their names. SightlineError as `run` does."""
+    try:
+        client = docker.from_env()
+        mine = {"label": f"sightline.workspace={paths.workspace()}", "network": network}
+        found = client.containers.list(all=True, filters=mine)
+        for container in found:
+            _remove(client, container.name)
+        return [container.labels["sightline.stage"] for container in found]
+    except (DockerException, RequestException) as error:
+        raise TransientError(f"the Docker engine: {error}", "see that it runs; DOCKER_HOST names it") from None
+
+
 def specification(command: list[str], stage: str, needed: Needs) -> dict:
     """The keyword arguments of `containers.create`."""
     root = str(paths.workspace())

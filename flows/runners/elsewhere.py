@@ -17,8 +17,9 @@ from components.core.stage import guarded
 from flows.needs import needs
 
 RUNNER, STAGE = "SIGHTLINE_RUNNER", "SIGHTLINE_STAGE"
+ANSWER = "SIGHTLINE_ANSWER"  # the workspace's file that gets what the command prints; without: it is in the log
 RUNNERS = ("local", "docker", "kubernetes")
-HERE = ("SIGHTLINE_WORKSPACE", "SIGHTLINE_CACHE", RUNNER, STAGE)  # of no use, or wrong, in another place
+HERE = ("SIGHTLINE_WORKSPACE", "SIGHTLINE_CACHE", RUNNER, STAGE, ANSWER)  # of no use, or wrong, in another place
 
 
 class Ended(KeyboardInterrupt):
@@ -60,7 +61,10 @@ def main() -> int:
             from flows.runners import docker as runner
         else:
             from flows.runners import kubernetes as runner
-        status = runner.run(["python", *sys.argv[1:]], stage, needs(stage.partition("@")[0]))
+        command = ["python", *sys.argv[1:]]
+        if answer := os.environ.get(ANSWER):
+            command = ["sh", "-c", 'exec "$@" > "$0"', answer, *command]
+        status = runner.run(command, stage, needs(stage.partition("@")[0]))
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _end)

@@ -1,6 +1,8 @@
 """Stages as containers on a real Docker engine; skipped where none answers or the base image cannot be had."""
 
 import os
+import subprocess
+import sys
 
 import docker
 import pytest
@@ -9,8 +11,8 @@ from docker.errors import DockerException, NotFound
 from components.core.errors import MAY_PASS
 from flows.graph import read_graph
 from flows.needs import needs
-from flows.runners import local
-from flows.runners.docker import specification
+from flows.runners import elsewhere, local
+from flows.runners.docker import end_stages, specification
 from flows.runners.elsewhere import container_name
 from flows.runners.local import StageFailed, Stages, Stopped
 from tests.flows import toy
@@ -89,6 +91,33 @@ def test_what_a_killed_flow_left_is_removed_first(engine, nodes, root):
     engine.containers.run(**left, detach=True)
     assert run(nodes["ingest"]).status == "ran"
     assert gone(engine, "ingest@toy")
+
+
+def test_an_answer_is_apart_from_the_log(nodes, root):
+    """A component's figures, whatever is said beside them."""
+    says = "import sys; print('aside', file=sys.stderr); print('42')"
+    told = {elsewhere.RUNNER: "docker", elsewhere.STAGE: "join@toy", elsewhere.ANSWER: str(root / "answer")}
+    command = [sys.executable, "-m", "flows.runners.elsewhere", "-c", says]
+    done = subprocess.run(
+        command, env=os.environ | told | {"PYTHONPATH": str(toy.PROJECT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (root / "answer").read_text() == "42\n" and done.stdout == "aside\n"
+
+
+def test_the_stages_of_a_network_are_ended_and_no_others(engine, nodes, root):
+    network = engine.networks.create("sightline-test-stages")
+    made = {"image": "sightline-test/spark:toy", "command": ["sleep", "60"], "detach": True, "init": True}
+    made["labels"] = {"sightline.workspace": str(root), "sightline.stage": "join@toy"}
+    other = engine.containers.run(network_mode="none", **made)
+    try:
+        engine.containers.run(network=network.name, **made)
+        assert end_stages(network.name) == ["join@toy"] and end_stages(network.name) == []
+        other.reload()
+        assert other.status == "running"
+    finally:
+        other.remove(force=True)
+        network.remove()
 
 
 def test_whoever_runs_a_stage_has_a_name_there(engine, nodes, root):

@@ -5,11 +5,15 @@ import json
 import sys
 import time
 import urllib.request
+from uuid import UUID
 
 import pytest
 from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Pending
 
-from flows import artifacts
+from flows import artifacts, deployments
 from flows.events import WANTED, resource
 from flows.services import answers, port_is_free
 from tests.flows import toy
@@ -102,3 +106,21 @@ def an_ended_run(server: Server, deployment: str) -> dict:
 def ended_runs(server: Server, deployment: str) -> list[dict]:
     ended = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}
     return server.find("flow_runs", flow_runs=ended, deployments={"name": {"any_": [deployment]}})
+
+
+def test_a_run_that_was_taken_and_never_begun_gives_its_place_back(server):
+    """Else the deployment's one place would be taken for ever by a run whose process was ended in that very second."""
+    flow = server.ask("flows/", {"name": "abandoned"})["id"]
+    options = {"concurrency_limit": 1, "concurrency_options": {"collision_strategy": "CANCEL_NEW"}}
+    deployment = UUID(server.ask("deployments/", {"name": "nightly", "flow_id": flow} | options)["id"])
+    with temporary_settings({PREFECT_API_URL: server.api}), get_client(sync_client=True) as client:
+
+        def take() -> tuple[UUID, str]:
+            run = client.create_flow_run_from_deployment(deployment).id
+            client.set_flow_run_state(run, Pending(name="Submitting"))
+            return run, client.read_flow_run(run).state_name
+
+        (lost, first), (_, second) = take(), take()
+        assert (first, second) == ("Submitting", "Cancelled")
+        deployments.end_abandoned([deployment])
+        assert client.read_flow_run(lost).state_name == "Crashed" and take()[1] == "Submitting"

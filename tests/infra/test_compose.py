@@ -87,6 +87,19 @@ def test_images_are_the_projects_or_have_a_version(monkeypatch):
             assert re.search(r":v?\d+\.\d+", service["image"]), name
 
 
+def test_others_images_may_come_from_elsewhere():
+    """A company's mirror, or the stand-ins of test_compose_up.py."""
+    others = [name for name, service in config("full")["services"].items() if "build" not in service]
+    told = {f"SIGHTLINE_{name.upper()}_IMAGE": f"mirror/{name}:7" for name in others}
+    found = config("full", **told)["services"]
+    assert [found[name]["image"] for name in others] == list(told.values()) and len(others) == 6
+
+
+def test_spark_workers_have_what_trials_import():
+    """Executors do the work of stages of both images; `train` has what ingest, frames and features import there."""
+    assert config("full")["services"]["spark-worker"]["image"] == image("train")
+
+
 def test_what_prometheus_asks_is_there():
     jobs = yaml.safe_load((ROOT / "infra/observability/prometheus/prometheus.yml").read_text())["scrape_configs"]
     hosts = {target.partition(":")[0] for job in jobs for one in job["static_configs"] for target in one["targets"]}
@@ -144,10 +157,10 @@ def test_an_engine_that_is_not_there_is_said(tmp_path, workspace):
         compose.program()
     except SightlineError as error:
         pytest.skip(error.problem)
-    for verb in ("up", "down"):
+    for verb, first in (("up", "up"), ("down", "stop")):
         reply = toy.sightline(workspace, verb, "--compose", DOCKER_HOST=f"unix://{tmp_path}/none.sock")
         assert reply.returncode == 1
-        assert f"docker compose {verb} ended with exit code" in reply.stderr and "DOCKER_HOST" in reply.stderr
+        assert f"docker compose {first} ended with exit code" in reply.stderr and "DOCKER_HOST" in reply.stderr
 
 
 def test_without_compose_the_remedy_is_said(monkeypatch, tmp_path):
@@ -200,10 +213,11 @@ def test_a_spark_cluster_of_containers_does_a_stages_work(workspace):
     """Slow: a master, a worker and a driver start a JVM each."""
     try:
         engine = docker.from_env()
-        engine.images.get(image("spark"))
+        for group in ("spark", "train"):
+            engine.images.get(image(group))
         program = compose.program()
     except (DockerException, SightlineError) as error:
-        pytest.skip(f"no engine, no image {image('spark')}, or no compose: {error}")
+        pytest.skip(f"no engine, no image {image('spark')} or {image('train')}, or no compose: {error}")
     shutil.copytree(ROOT / "components", workspace / "components", ignore=shutil.ignore_patterns("__pycache__"))
     (workspace / "counts.py").write_text(COUNTS)
     for path in (workspace, *workspace.rglob("*")):
