@@ -72,14 +72,14 @@ def serve(nightly: str, checks: str) -> None:
                 **options,
             ),
         ]
-    end_abandoned([deployment.apply() for deployment in deployments])
+    take_back([deployment.apply() for deployment in deployments])
     automations.register(automations.of_recipes(recipes))
     inbox.watch(recipes, float(os.environ.get(INBOX_S) or inbox.LOOK_S))
     serve_deployments(*deployments, print_starting_message=False)
 
 
-def end_abandoned(deployments: list[UUID]) -> None:
-    """Marks as crashed what the process before this one took and had not begun when it was ended.
+def take_back(deployments: list[UUID]) -> None:
+    """Has what the process before this one took, and had not begun when it was ended, taken again.
 
     Such a run sends no heartbeat by whose silence it would be known, and holds its deployment's one place: no later
     check and no later night would begin.
@@ -87,14 +87,14 @@ def end_abandoned(deployments: list[UUID]) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas import filters
     from prefect.client.schemas.objects import StateType
-    from prefect.states import Crashed
+    from prefect.states import Scheduled
 
     mine = filters.FlowRunFilterDeploymentId(any_=deployments)
     taken = filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[StateType.PENDING]))
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=filters.FlowRunFilter(deployment_id=mine, state=taken)):
-            message = "the deployments' process ended before it began: run it again"
-            client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+            message = "the deployments' process ended before it began"
+            client.set_flow_run_state(run.id, Scheduled(message=message), force=True)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from prefect.logging import get_run_logger  # noqa: E402
 from prefect.runtime import flow_run  # noqa: E402
 from prefect.states import Completed, Failed  # noqa: E402
 
+from flows.cancelling import watched  # noqa: E402
 from flows.runners import elsewhere  # noqa: E402
+from flows.runners.local import Stages  # noqa: E402
 from flows.training import training  # noqa: E402
 from flows.turn import turn  # noqa: E402
 
@@ -91,21 +93,31 @@ def component(module: str, recipe: str, *arguments: str) -> str:
     Raises ComponentFailed with what it said where it fails.
     """
     command, runner = ["-m", module, "--recipe", recipe, *arguments], os.environ.get(elsewhere.RUNNER) or "local"
-    options = {"cwd": paths.workspace(), "capture_output": True, "text": True}
     if runner == "local":
-        done = subprocess.run([sys.executable, *command], **options)
-        said, complaint = done.stdout, done.stderr
+        code, said, complaint = _ran([sys.executable, *command])
     else:
         stage = f"{module.split('.')[1]}@{recipe}"
         with _folder() as folder:  # the log of a container has both of its streams
             answer = folder / "answer"
             told = {elsewhere.RUNNER: runner, elsewhere.STAGE: stage, elsewhere.ANSWER: str(answer)}
-            program = [sys.executable, "-m", "flows.runners.elsewhere", *command]
-            done = subprocess.run(program, env=os.environ | told, **options)
-            said, complaint = answer.read_text() if answer.exists() else "", done.stdout + done.stderr
-    if done.returncode:
+            code, *logs = _ran([sys.executable, "-m", "flows.runners.elsewhere", *command], told)
+            said, complaint = answer.read_text() if answer.exists() else "", "".join(logs)
+    if code:
         raise ComponentFailed(complaint.strip())
     return said
+
+
+def _ran(command: list[str], env: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command, which is ended as stages are when the run is cancelled or stopped.
+
+    Raises Stopped where it was.
+    """
+    stages, pipe = Stages(), subprocess.PIPE
+    options = {"cwd": paths.workspace(), "env": os.environ | (env or {}), "text": True}
+    with watched(stages), stages.started(command, stdout=pipe, stderr=pipe, **options) as process:
+        said, complaint = process.communicate()
+        stages.check()
+    return process.returncode, said, complaint
 
 
 @contextmanager

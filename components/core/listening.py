@@ -1,5 +1,6 @@
 """What every server of the project does first and last: takes its port, and ends in order."""
 
+import resource
 import signal
 import socket
 from typing import Protocol
@@ -7,6 +8,7 @@ from typing import Protocol
 from components.core.errors import SightlineError
 
 BACKLOG = 2048
+FILES = 1 << 16
 
 
 class Server(Protocol):
@@ -37,6 +39,8 @@ def address(host: str, listener: socket.socket) -> str:
 
 def serve(server: Server, listener: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT, and returns."""
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # each connection is one
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, min(most, FILES)), most))
     # Uvicorn ends what is under way and then raises the signal anew for whoever called it: here, an orderly end.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:

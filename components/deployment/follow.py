@@ -20,10 +20,11 @@ def follow(recipe: Recipe, interval: float) -> None:
     while True:
         try:
             said = look(recipe, said)
-        except SightlineError as error:
-            if str(error) != said:
-                said = str(error)
-                print(f"follow@{recipe.name}: {error}\n  the present champion stays", file=sys.stderr, flush=True)
+        except Exception as error:  # whatever it is, the next look may succeed, and nobody else would look
+            told = str(error) if isinstance(error, SightlineError) else repr(error)
+            if told != said:
+                said = told
+                print(f"follow@{recipe.name}: {told}\n  the present champion stays", file=sys.stderr, flush=True)
         time.sleep(interval)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import uvicorn
 
 from components.core import listening
+from components.core.heads import Impatient
 from components.edge.device.uplink import TOKEN
 from components.edge.receiver import create_app
 from components.edge.tokens import Tokens
@@ -21,6 +22,8 @@ def serve(store: Path, host: str, port: int, tokens: Tokens, releases: Path | No
     app, listener = create_app(store, tokens, releases), listening.listen(host, port)
     if not tokens.asked_for and host not in ("127.0.0.1", "::1", "localhost"):
         log.warning("no token is set: whoever reaches %s may send; set %s, or take --tokens", host, TOKEN)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S, server_header=False)
+    config = uvicorn.Config(
+        app, log_level="warning", http=Impatient, timeout_graceful_shutdown=GRACE_S, server_header=False
+    )
     log.info("listening on %s", listening.address(host, listener))
     listening.serve(uvicorn.Server(config), listener)

@@ -12,6 +12,7 @@ import uvicorn
 
 from components.core import listening, paths
 from components.core.errors import SightlineError, UsageError
+from components.core.heads import Impatient
 from components.serving import logs
 from components.serving.app import LIMITS, create_app
 from components.serving.options import Options, add_options, options_of
@@ -55,7 +56,8 @@ def _serve(recipes: list[str], host: str, port: int, options: Options, own_logs:
     listener = listening.listen(host, port)
     config = uvicorn.Config(
         create_app(folders, options=options), log_config=own_logs, log_level="warning", access_log=False,
-        timeout_graceful_shutdown=GRACE_S, server_header=False, ws_max_size=MESSAGE, ws_per_message_deflate=False,
+        http=Impatient, timeout_graceful_shutdown=GRACE_S, server_header=False, ws_max_size=MESSAGE,
+        ws_per_message_deflate=False,
     )  # fmt: skip
     log.info("listening on %s", listening.address(host, listener))
     listening.serve(uvicorn.Server(config), listener)

@@ -11,7 +11,9 @@ import av
 import numpy as np
 
 from components.core import media
-from components.core.media import IMAGE_SUFFIXES, Frame, TimeSampler
+from components.core.media import IMAGE_SUFFIXES, Frame, MediaError, TimeSampler
+
+MOST_PIXELS = 40_000_000  # of a video's frame, 8K and more: decoders hold a dozen of them
 
 
 class Footage(NamedTuple):
@@ -43,6 +45,8 @@ def sampled(path: Path, fps: str | None) -> Footage:
         return Footage(Fraction(1), None, iter([Frame(0, 0, media.read_picture(path))]))
     wanted = Fraction(fps) if fps else None
     with media.opened(path) as video:
+        if (pixels := video.stream.width * video.stream.height) > MOST_PIXELS:
+            raise MediaError(f"its frames have {pixels} pixels, more than {MOST_PIXELS}")
         _, time_base, declared, _ = video.facts()
         step = None if video.bare else _usual(_times(video), time_base, wanted)
     rates = [rate for rate in (wanted, declared) if rate]  # a slower source gives each frame once

@@ -24,11 +24,13 @@ Image.MAX_IMAGE_PIXELS = None  # the service's own limit holds, and answers with
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one request: bytes of its body, pictures in it, pixels of one picture."""
+    """Of one request: bytes of its body, pictures in it, pixels of one picture, and of all together: a picture of a
+    hundred kilobytes may have as many as are allowed, and take a second to decode."""
 
     body_bytes: int = 10_000_000
     pictures: int = 32
     pixels: int = 40_000_000
+    all_pixels: int = 120_000_000
 
 
 class Refusal(Exception):

@@ -62,6 +62,8 @@ def prepared(
             where = f"picture {number} of {len(contents)}: " if len(contents) > 1 else ""
             raise Refusal(refusal.status, where + refusal.error, refusal.remedy) from None
         sizes.append(rgb.shape[:2])
+        if sum(height * width for height, width in sizes) > limits.all_pixels:
+            raise Refusal(413, f"the pictures have more than {limits.all_pixels} pixels together", "send fewer at once")
         # Scaled down at once, so that a request of many pictures never holds them all in full size.
         pictures.append(model.prepare(rgb))
     return pictures, sizes

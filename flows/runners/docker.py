@@ -59,7 +59,7 @@ def end_stages(network: str) -> list[str]:
     try:
         client = docker.from_env()
         mine = {"label": f"sightline.workspace={paths.workspace()}", "network": network}
-        found = client.containers.list(all=True, filters=mine)
+        found = client.containers.list(all=True, filters=mine, ignore_removed=True)
         for container in found:
             _remove(client, container.name)
         return [container.labels["sightline.stage"] for container in found]
@@ -71,7 +71,7 @@ def specification(command: list[str], stage: str, needed: Needs) -> dict:
     """The keyword arguments of `containers.create`."""
     root = str(paths.workspace())
     mounts = {root: {"bind": root, "mode": "rw"}}
-    for folder in _also_read():
+    for folder in also_read():
         mounts.setdefault(folder, {"bind": folder, "mode": "ro"})
     cache = paths.user_cache()
     cache.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,8 @@ def _gpus(needed: Needs) -> bool:
     return bool(needed.gpus) and Path("/dev/nvidia0").exists()
 
 
-def _also_read() -> list[str]:
+def also_read() -> list[str]:
+    """The folders besides the workspace that stages read."""
     named = [folder for folder in os.environ.get(MOUNTS, "").split(":") if folder]
     mirror = paths.mirror()
     return [str(Path(folder).resolve()) for folder in named] + ([str(mirror)] if mirror else [])

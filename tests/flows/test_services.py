@@ -108,7 +108,7 @@ def ended_runs(server: Server, deployment: str) -> list[dict]:
     return server.find("flow_runs", flow_runs=ended, deployments={"name": {"any_": [deployment]}})
 
 
-def test_a_run_that_was_taken_and_never_begun_gives_its_place_back(server):
+def test_a_run_that_was_taken_and_never_begun_is_taken_again(server):
     """Else the deployment's one place would be taken for ever by a run whose process was ended in that very second."""
     flow = server.ask("flows/", {"name": "abandoned"})["id"]
     options = {"concurrency_limit": 1, "concurrency_options": {"collision_strategy": "CANCEL_NEW"}}
@@ -122,5 +122,5 @@ def test_a_run_that_was_taken_and_never_begun_gives_its_place_back(server):
 
         (lost, first), (_, second) = take(), take()
         assert (first, second) == ("Submitting", "Cancelled")
-        deployments.end_abandoned([deployment])
-        assert client.read_flow_run(lost).state_name == "Crashed" and take()[1] == "Submitting"
+        deployments.take_back([deployment])
+        assert client.read_flow_run(lost).state_name == "Scheduled" and take()[1] == "Submitting"

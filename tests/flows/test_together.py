@@ -134,6 +134,47 @@ def test_a_run_that_is_cancelled_ends_its_stage_and_can_be_taken_up_again(root, 
     assert reply.returncode == 0 and toy.statuses(reply)["join"] == "Ran"
 
 
+ASKS = """
+from prefect import flow
+from prefect.runtime import flow_run
+from flows.scoring import component
+
+@flow
+def asks():
+    component("waits", flow_run.id)
+
+asks()
+"""
+WAITS = """
+import os, sys, time
+
+with open("began.txt.new", "w") as file:
+    print(os.getpid(), sys.argv[2], file=file)
+os.rename("began.txt.new", "began.txt")
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", ["cancelled", "terminated"])
+def test_the_component_that_a_run_waits_for_ends_with_it(root, server, how):
+    """Else it would go on beside the next one: Prefect ends the run's own process alone."""
+    (root / "asks.py").write_text(ASKS)
+    (root / "waits.py").write_text(WAITS)
+    env = toy.environment(root, PREFECT_API_URL=server.api)
+    process = subprocess.Popen([sys.executable, "asks.py"], cwd=root, env=env)
+    deadline = time.monotonic() + 300
+    while not (root / "began.txt").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    waits, flow_run = (root / "began.txt").read_text().split()
+    if how == "cancelled":
+        cancel(server, flow_run)
+    else:
+        process.terminate()
+    assert process.wait(120) != 0
+    assert not psutil.pid_exists(int(waits)) or psutil.Process(int(waits)).status() == psutil.STATUS_ZOMBIE
+
+
 def test_cancelling_one_of_several_runs_leaves_the_others(three, server):
     toy.plan(three, **{"toy-frames": ["sleep 100"], "second-frames": ["sleep 8"]})
     process = toy.popen(three, "run", "toy", "second", "--json", PREFECT_API_URL=server.api)

@@ -14,6 +14,7 @@ from docker.errors import DockerException
 from components.core.errors import SightlineError
 from flows import compose, services
 from flows.runners.elsewhere import image
+from tests.containers import absent
 from tests.flows import toy
 from tests.infra.manifests import IMAGES, ROOT
 
@@ -132,6 +133,26 @@ def test_alone_it_says_how_it_is_meant():
     assert reply.returncode != 0 and "run `sightline up --compose`" in reply.stderr
 
 
+def test_what_stages_are_told_reaches_the_deployments_and_no_file(workspace, monkeypatch):
+    """Keys of an object store, folders that are read, other times: as with `sightline run --runner docker`."""
+    footage = workspace.parent / "footage"
+    footage.mkdir()
+    told = {"AWS_ACCESS_KEY_ID": "a-key", "SIGHTLINE_NIGHTLY": "0 5 * * *", "SIGHTLINE_MOUNTS": str(footage)}
+    for name, value in (told | {"MLFLOW_TRACKING_URI": "http://another", "SIGHTLINE_MEMORY_GB": "7"}).items():
+        monkeypatch.setenv(name, value)
+    compose._prepare(compose.settings("small"))
+    assert "a-key" not in compose.passing().read_text()
+    found = config("small")["services"]["deployments"]
+    assert found["environment"].items() >= (told | {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}).items()
+    assert float(found["environment"]["SIGHTLINE_MEMORY_GB"]) == 7
+    assert {v["target"]: v["read_only"] for v in found["volumes"] if v.get("read_only")} == {str(footage): True}
+
+
+def test_the_service_sees_bundles_and_no_password():
+    (mounted,) = config("small")["services"]["serving"]["volumes"]
+    assert mounted["source"].endswith("/.sightline/deployed") and mounted["read_only"]
+
+
 def test_passwords_are_made_once_and_for_the_owner_alone(workspace):
     compose._prepare(compose.settings("full"))
     folder = workspace / ".sightline" / "compose" / "secrets"
@@ -217,7 +238,7 @@ def test_a_spark_cluster_of_containers_does_a_stages_work(workspace):
             engine.images.get(image(group))
         program = compose.program()
     except (DockerException, SightlineError) as error:
-        pytest.skip(f"no engine, no image {image('spark')} or {image('train')}, or no compose: {error}")
+        absent(f"no engine, no image {image('spark')} or {image('train')}, or no compose: {error}")
     shutil.copytree(ROOT / "components", workspace / "components", ignore=shutil.ignore_patterns("__pycache__"))
     (workspace / "counts.py").write_text(COUNTS)
     for path in (workspace, *workspace.rglob("*")):

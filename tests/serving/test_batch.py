@@ -15,7 +15,7 @@ from components.core.bundle import Pointer, read_bundle, read_pointer, write_poi
 from components.core.files import file_sha256
 from components.core.media import TimeSampler
 from components.core.progress import progress
-from components.serving import batch, outputs
+from components.serving import batch, footage, outputs
 from components.serving.footage import expected
 from components.serving.load import load_model
 from tests.deployment import making
@@ -94,6 +94,15 @@ def test_bad_files_cost_only_themselves(workspace, capsys):
     assert {row["uri"].rpartition("/")[2] for row in rows} == {"cut.mp4", "text.jpg"}
     assert all(row["reason"] and row["sha256"] for row in rows)
     assert not list((workspace / "out").rglob(".*")), "nothing half-written is left"
+
+
+def test_a_video_of_enormous_frames_is_refused_before_one_is_decoded(workspace, monkeypatch, capsys):
+    monkeypatch.setattr(footage, "MOST_PIXELS", 1000)
+    monkeypatch.setattr(media, "read_frames", None)
+    predict(workspace, "--json")
+    (row,) = pq.read_table(workspace / "out" / "quarantine.parquet").to_pylist()
+    assert row["uri"].endswith("clip.mp4") and "pixels, more than 1000" in row["reason"]
+    assert json.loads(capsys.readouterr().out)["frames"] == 1, "the picture's"
 
 
 def test_wrong_requests(workspace, capsys):

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import json
 
 import pytest
 
@@ -217,6 +218,19 @@ async def test_limits_hold_before_the_work_that_they_limit(tmp_path, monkeypatch
         assert (await service.ask("POST", "/v1/track", b" " * 60_001)).status == 413
         assert (await service.ask("POST", "/v1/track", b"", content_length="60001")).status == 413
         assert (await service.track(payload(1), content_type="text/plain")).status == 415
+
+
+@in_loop
+async def test_all_pictures_together_have_a_limit_of_pixels(tmp_path):
+    """Small files of many pixels: a request of few bytes would hold a thread for half a minute."""
+    publish(tmp_path)
+    both = 2 * WIDTH * HEIGHT
+    async with running(tmp_path, limits=Limits(all_pixels=both)) as service:
+        for count, status in ((2, 200), (3, 413)):
+            body = json.dumps({"instances": [base64_of(frame(0, scale=1))] * count}).encode()
+            answer = await service.ask("POST", "/invocations", body)
+            assert answer.status == status, answer.body
+    assert f"more than {both} pixels together" in answer.body["error"]
 
 
 @in_loop
