@@ -119,8 +119,11 @@ def _nested(keys: list[str], value: Any) -> Any:
 
 def _replace(text: str, node: yaml.Node, value: Any) -> str:
     start, end = node.start_mark.index, _end(node)
-    space = " " if start and text[start - 1] == ":" else ""  # `key:` with nothing after it
-    return f"{text[:start]}{space}{_flow(value)}{text[end:]}"
+    before = text[:start].rstrip()
+    if before.endswith(":"):  # `key:` with nothing after it, or with a block, which may begin in the key's own column
+        return f"{before} {_flow(value)}{text[end:]}"
+    block = isinstance(node, yaml.CollectionNode) and not node.flow_style
+    return f"{text[:start]}{'  ' if block else ''}{_flow(value)}{text[end:]}"
 
 
 def _insert(text: str, node: yaml.MappingNode, key: str, value: Any) -> str:

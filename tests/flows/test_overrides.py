@@ -57,6 +57,23 @@ def test_one_value_changes_and_nothing_else(setting, key, expected):
     assert line.endswith(old.partition(" #")[2]), "the comment stays"
 
 
+@pytest.mark.parametrize(
+    "size", ["size:\n  - 160\n  - 208", "size: # a comment\n  - 160\n  - 208", "size:\n    - 160\n    - 208"]
+)
+def test_a_list_on_lines_of_its_own_gives_way(size):
+    """As YAML's own writers lay it out."""
+    body = yaml.safe_load(TEXT)["recipes"][RECIPE]
+    del body["features"]["size"]
+    features = yaml.safe_dump(body.pop("features"), sort_keys=False).replace("\n", "\n  ")
+    rest = yaml.safe_dump(body, sort_keys=False).replace("\n", "\n    ")
+    inner = f"{size}\n  {features}".replace("\n", "\n    ")
+    text = f"recipes:\n  {RECIPE}:\n    features:\n      {inner.strip()}\n    {rest.strip()}\n"
+    assert value(text, "features.size") == [160, 208]
+    new, changes = edit(text, RECIPE, ["features.size=[96, 128]"])
+    assert value(new, "features.size") == [96, 128] and [str(one) for one in changes]
+    assert ("# a comment" in new) == ("# a comment" in size)
+
+
 @pytest.mark.parametrize("setting", ["training.epochs=3", "source=ped2", "ingest.split={seed: 3}", "training.lr=1e-5"])
 def test_dvc_reads_a_setting_the_same_way(setting, tmp_path):
     from dvc.utils.hydra import apply_overrides
