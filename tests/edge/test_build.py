@@ -12,6 +12,7 @@ import pytest
 
 from components.core.errors import SightlineError
 from components.core.recipe import load_recipe
+from components.edge.archive import write_archive
 from components.edge.build import build
 from components.edge.device.model import Given, load
 from components.edge.device.release import MANIFEST, read_release, unpack
@@ -179,3 +180,15 @@ def test_a_truncated_archive(archive, tmp_path):
     (tmp_path / "b.tar.gz").write_bytes(b"no archive")
     with pytest.raises(SightlineError, match="cannot be unpacked"):
         unpack(tmp_path / "b.tar.gz", tmp_path / "b")
+
+
+def test_files_of_one_size_differ_in_their_times(tmp_path):
+    """Else who builds an image of the next release in the folder of the one before gets the model of the one before."""
+    times = []
+    for content in (b"one", b"two"):
+        (tmp_path / "files").mkdir(exist_ok=True)
+        (tmp_path / "files" / "model").write_bytes(content)
+        write_archive(tmp_path / "files", tmp_path / "archive.tar.gz")
+        with tarfile.open(tmp_path / "archive.tar.gz") as archive:
+            times.append(archive.getmember("model").mtime)
+    assert times[0] != times[1]

@@ -25,6 +25,7 @@ from components.core.files import value_sha256
 from components.core.media import encode_jpeg
 from flows import compose, services
 from flows.runners.elsewhere import image
+from tests.containers import ASKED, absent, asked
 from tests.e2e.conftest import PROJECT, RECIPE, SMALL, Workspace
 
 sys.path.insert(0, str(PROJECT / "docker"))
@@ -33,6 +34,7 @@ import build  # noqa: E402
 
 pytestmark = pytest.mark.slow
 OWNER = 10001  # not root, to whom nothing would be refused
+NEVER = {"SIGHTLINE_NIGHTLY": "0 0 29 2 *", "SIGHTLINE_CHECKS": "0 0 29 2 *"}  # what runs is what a test asks for
 SETTINGS = ("SIGHTLINE_IMAGES", "SIGHTLINE_IMAGE_TAG")
 STANDINS = ("postgres", "objects", "mlflow", "prometheus", "pushgateway", "grafana")
 TAG = uuid.uuid4().hex[:8]
@@ -56,8 +58,8 @@ def standin(name: str) -> str:
 @pytest.fixture(scope="module")
 def engine():
     """A client of the engine, which has the project's images and the stand-ins; these go with the tests."""
-    if not os.environ.get("SIGHTLINE_CONTAINERS"):
-        pytest.skip("SIGHTLINE_CONTAINERS is not set; `make containers` sets it")
+    if not asked():
+        pytest.skip(f"{ASKED} is not set; `make containers` sets it")
     if os.geteuid() != 0:
         pytest.skip("only root can give the workspace to the containers' user")
     try:
@@ -66,9 +68,9 @@ def engine():
         for group in ("spark", "train", "serve", "flows"):
             client.images.get(image(group))
     except (DockerException, SightlineError) as error:
-        pytest.skip(f"no compose, no engine, or no images (`make images`): {error}")
+        absent(f"no compose, no engine, or no images (`make images`): {error}")
     if taken := [port for port in compose.URLS["full"].values() if not services.port_is_free(port)]:
-        pytest.skip(f"the services' ports are taken: {taken}")
+        absent(f"the services' ports are taken: {taken}")
     env = os.environ | {"DOCKER_BUILDKIT": "1"}
     command = [build.find_docker(env), "build", "--file", str(Path(__file__).parent / "standins" / "Dockerfile")]
     command += ["--build-arg", f"TRAIN_IMAGE={image('train')}"]
@@ -102,7 +104,7 @@ class Machine(Workspace):
 
     def compose(self, *arguments: str) -> None:
         """`sightline ... --compose` of the checkout for this workspace."""
-        told = {f"SIGHTLINE_{name.upper()}_IMAGE": standin(name) for name in STANDINS}
+        told = NEVER | {f"SIGHTLINE_{name.upper()}_IMAGE": standin(name) for name in STANDINS}
         told |= {name: os.environ[name] for name in SETTINGS if name in os.environ}
         told |= {"SIGHTLINE_WORKSPACE": str(self.root), "SIGHTLINE_CACHE": str(self.root.parent / "cache")}
         words = [f"{name}={value}" for name, value in (told | {"PYTHONPATH": str(PROJECT)}).items()]
@@ -136,6 +138,13 @@ class Machine(Workspace):
         status, said = mlflow.exec_run(["python", "-c", KEYS])
         assert status == 0, said.decode()
         return {key.partition(f"/{run}/artifacts/")[2] for key in said.decode().split() if f"/{run}/" in key}
+
+    def seen_by_the_service(self) -> list[str]:
+        """What the service's container has of `.sightline`."""
+        (serving,) = self.engine.containers.list(filters={"name": f"{self.project}-serving"})
+        status, said = serving.exec_run(["ls", "-A", "/workspace/.sightline"])
+        assert status == 0, said.decode()
+        return said.decode().split()
 
     def serves(self, version: str) -> bool:
         """Whether the model service scores a picture by this version."""
@@ -197,6 +206,7 @@ def test_the_small_profile_trains_a_champion_and_serves_it(machine, first):
     assert {"model/model.json", "evaluation/metrics.json"} <= machine.stored(champion["run_id"])
     assert not (machine.root / ".sightline" / "mlflow").exists(), "MLflow's store is not the workspace's own"
     until(lambda: machine.serves(champion["version"]), 60)  # the follower looks every two seconds
+    assert machine.seen_by_the_service() == ["deployed"], "passwords and databases are none of its business"
     assert machine.unwell() == {}
 
 

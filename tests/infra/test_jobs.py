@@ -13,6 +13,7 @@ import pytest
 from docker.errors import DockerException
 
 from flows.runners.elsewhere import image
+from tests.containers import absent
 from tests.infra.manifests import KUBERNETES, ROOT
 
 SPARK = KUBERNETES / "jobs" / "spark"
@@ -92,15 +93,16 @@ def test_horovods_workers_are_started_over_ssh_in_other_pods(tmp_path):
     and hostfile as the MPI operator mounts them."""
     if os.geteuid() != 0 or not shutil.which("ssh-keygen"):
         pytest.skip("needs root, to give the workspace to the pods' user, and ssh-keygen")
+    tag = f"sightline-test/ssh:{uuid.uuid4().hex[:8]}"
     try:
         engine = docker.from_env()
         engine.images.get(image("train"))
         ours, _ = engine.images.build(
             path=str(KUBERNETES / "jobs" / "mpi"), buildargs={"TRAIN_IMAGE": image("train")}, network_mode="host",
-            tag=f"sightline-test/ssh:{uuid.uuid4().hex[:8]}", rm=True,
+            tag=tag, rm=True,
         )  # fmt: skip
     except DockerException as error:
-        pytest.skip(f"no engine, no image {image('train')}, or ssh cannot be had: {error}")
+        absent(f"no engine, no image {image('train')}, or ssh cannot be had: {error}")
     root, keys = tmp_path / "workspace", tmp_path / "keys"
     root.mkdir()
     keys.mkdir(mode=0o755)
@@ -146,7 +148,7 @@ def test_horovods_workers_are_started_over_ssh_in_other_pods(tmp_path):
         for pod in pods:
             pod.remove(force=True)
         network.remove()
-        engine.images.remove(ours.id, force=True)
+        engine.images.remove(tag)  # and no other name of the same
     assert [(root / rank).read_text() for rank in ("0", "1")] == ["worker-0 2 3.0", "worker-1 2 3.0"]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import docker
 import pytest
 import yaml
-from docker.errors import DockerException, NotFound
+from docker.errors import DockerException, ImageNotFound, NotFound
 from PIL import Image
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -25,6 +25,7 @@ from components.core.files import tree_sha256
 from flows.needs import needs
 from flows.runners import kubernetes
 from flows.runners.elsewhere import image
+from tests.containers import absent, asked
 from tests.footage import RECIPE, make_recipe, picture
 from tests.infra import manifests as look
 from tests.infra.manifests import JOBS, KUBERNETES, OVERLAYS, ROOT, VERSIONS
@@ -279,6 +280,16 @@ def test_jobs_ask_for_what_the_stages_need(rendered):
         ]
 
 
+def test_a_node_that_fails_is_not_the_end_of_elastic_training(rendered):
+    """What ended is begun again under the same name, however often a long training needs it."""
+    mpi = _copy(rendered, "MPIJob", "training-suspicious")["spec"]
+    assert mpi["mpiReplicaSpecs"]["Worker"]["restartPolicy"] == "OnFailure"
+    runtime = _copy(rendered, "ClusterTrainingRuntime", "sightline-horovod")["spec"]["template"]["spec"]
+    (node,) = [job["template"]["spec"] for job in runtime["replicatedJobs"] if job["name"] == "node"]
+    assert node["backoffLimit"] >= 100
+    assert node["template"]["spec"]["restartPolicy"] == "Never"  # a new pod, which may be put on another machine
+
+
 def test_time_slicing_is_the_device_plugins(rendered):
     (one,) = [one for one in rendered["overlays/gpu"] if one["metadata"]["name"] == "sightline-time-slicing"]
     (text,) = one["data"].values()
@@ -322,9 +333,14 @@ def engine():
     try:
         client = docker.from_env()
         client.ping()
-        client.images.get(BASE)
+        try:
+            client.images.get(BASE)
+        except ImageNotFound:
+            if not asked():
+                raise
+            client.images.pull(BASE)  # a build by BuildKit leaves it in the builder's own store
     except DockerException as error:
-        pytest.skip(f"no Docker engine answers, or {BASE} is not there: {error}")
+        absent(f"no Docker engine answers, or {BASE} is not there: {error}")
     return client
 
 
@@ -355,7 +371,7 @@ def test_a_real_stage_runs_in_its_pod_with_the_projects_image(engine, tmp_path, 
     try:
         engine.images.get(image("spark"))
     except DockerException:
-        pytest.skip(f"there is no image {image('spark')} (make images)")
+        absent(f"there is no image {image('spark')} (make images)")
     monkeypatch.delenv("SIGHTLINE_MIRROR", raising=False)
     command, digests = ["python", "-m", "components.ingest", "--recipe", RECIPE], []
     for place in ("pod", "here"):

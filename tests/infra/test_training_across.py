@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 
 from components.core.files import tree_sha256
 from flows.runners.elsewhere import image
+from tests.containers import absent
 from tests.infra.manifests import KUBERNETES, ROOT
 from tests.training import steps
 from tests.workspaces import RECIPE, make_workspace
@@ -124,7 +125,7 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
             tag=tag, rm=True,
         )  # fmt: skip
     except DockerException as error:
-        pytest.skip(f"no engine, no image {image('train')}, or ssh cannot be had: {error}")
+        absent(f"no engine, no image {image('train')}, or ssh cannot be had: {error}")
     folder = tmp_path_factory.mktemp("across")
     root, keys = folder / "root", folder / "keys"
     shutil.copytree(ROOT / "components", root / "components", ignore=shutil.ignore_patterns("__pycache__"))
