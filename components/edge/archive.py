@@ -29,6 +29,6 @@ def write_archive(folder: Path, target: Path) -> None:
 
 
 def _moment(content: bytes) -> int:
-    """A time in the year 2000 that the content decides. An image's builder compares files by size and time: with one for
+    """A time in the year 2000 that the content decides. Who builds images compares files by size and time: with one for
     all, another model of the same size, unpacked over the one before, would not get into the image."""
     return 946_684_800 + int.from_bytes(hashlib.sha256(content).digest()[:3])
