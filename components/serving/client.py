@@ -6,6 +6,8 @@ with Client("http://127.0.0.1:8080", token="...") as client:
         client.track(frame, number, session="gate-3")["tracks"]
     client.features("frame.jpg")["vectors"]
     client.explain("frame.jpg", of="suspicious", samples=100)["superpixels"]
+    job = client.scored("clip.mp4")
+    Path("predictions.parquet").write_bytes(client.fetch(job["results"]["predictions"]))
 
 Of a service of several recipes: Client("http://127.0.0.1:8080", recipe="suspicious").
 """
@@ -21,6 +23,7 @@ from os import PathLike
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
+ENDED = ("done", "failed")  # states of a clip's job
 LATER = (429, 503)  # what passes: too many requests, or no model yet
 LONGEST_S = 60.0  # that one answer may have the client wait
 
@@ -110,8 +113,37 @@ class Client:
         """Ends a session. Raises ServiceError (404) where there is none."""
         return self._asked("DELETE", f"{self._base}/track/{quote(session, safe='')}")
 
+    def clip(self, video: Picture, kind: str = "video/mp4") -> dict:
+        """{job, state} of a video that waits to be scored. Raises as `predict`.
+
+        Sent again for want of an answer, it may be scored twice, as two jobs.
+        """
+        return self._asked("POST", f"{self._base}/clips", _content(video), kind)
+
+    def job(self, name: str) -> dict:
+        """{job, state: queued | running | done | failed} and, as far as there are, {progress: {frames, of}, error,
+        model, frames, moments, results}: the last are links for `fetch`, by name. Raises ServiceError (404) where there
+        is none, or no longer."""
+        return self._asked("GET", f"{self._base}/clips/{quote(name, safe='')}")
+
+    def scored(self, video: Picture, kind: str = "video/mp4", look_s: float = 1.0) -> dict:
+        """What `job` says of a video once it is done or has failed; sends it, and looks again and again."""
+        job = self.clip(video, kind)
+        while job["state"] not in ENDED:
+            time.sleep(look_s)
+            job = self.job(job["job"])
+        return job
+
+    def fetch(self, link: str) -> bytes:
+        """A file that a job made, whole. Raises ServiceError (404) where it is no longer there."""
+        return self._sent("GET", link)
+
     def _asked(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> dict:
-        """The JSON of an answer. Raises ServiceError, ConnectionError."""
+        """The JSON of an answer. Raises as `_sent`."""
+        return json.loads(self._sent(method, path, body, kind))
+
+    def _sent(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> bytes:
+        """The body of an answer. Raises ServiceError, ConnectionError."""
         headers = self._headers | ({"Content-Type": kind} if kind else {})
         for left in range(self._retries, -1, -1):
             try:
@@ -124,8 +156,8 @@ class Client:
                     raise ConnectionError(f"{self._connection.host}: no answer: {error!r}") from error
                 _wait(None, self._retries - left)
                 continue
-            if reply.status == 200:
-                return json.loads(content)
+            if reply.status in (200, 202):
+                return content
             if reply.status not in LATER or not left:
                 raise _refused(reply, content)
             _wait(reply.headers.get("Retry-After"), self._retries - left)

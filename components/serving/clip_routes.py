@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from components.serving import describe_clips as describe
 from components.serving.clips import NO_JOB, Clips, Job
+from components.serving.model import HEADER
 from components.serving.pictures import DIGITS, Refusal, content_type
 
 TYPES = ("video/", "application/octet-stream")
@@ -35,7 +36,8 @@ def add_clips(app: FastAPI, base: str, clips: Clips, serving: Callable[[], objec
 
     @app.get(f"{base}/{{job}}", summary="How far it is, and what it made", responses=describe.GET)
     async def get(job: str) -> JSONResponse:
-        return JSONResponse(told(clips.job(job), base))
+        found = clips.job(job)
+        return JSONResponse(told(found, base), headers=_by(found))
 
     @app.delete(f"{base}/{{job}}", summary="End a job", responses=describe.DELETE)
     async def end(job: str) -> JSONResponse:
@@ -45,14 +47,21 @@ def add_clips(app: FastAPI, base: str, clips: Clips, serving: Callable[[], objec
         f"{base}/{{job}}/{{result}}", summary="What it made", response_class=FileResponse, responses=describe.RESULT
     )
     async def fetch(job: str, result: str) -> FileResponse:
-        made = clips.job(job).results
+        asked = clips.job(job)
+        made = asked.results
         if result not in made:
             raise Refusal(404, f"the job has no {result[:64]!r}", f"there is: {', '.join(made) or 'nothing yet'}")
         try:
             found = os.stat(made[result])
         except FileNotFoundError:
             raise Refusal(404, f"there is no job {job[:64]!r}", NO_JOB) from None
-        return FileResponse(made[result], filename=f"{result}{made[result].suffix}", stat_result=found)
+        named = f"{result}{made[result].suffix}"
+        return FileResponse(made[result], filename=named, stat_result=found, headers=_by(asked))
+
+
+def _by(job: Job) -> dict[str, str]:
+    """The header of who scored a clip, which may not be who is served by now."""
+    return {HEADER: job.summary["model"]} if job.summary else {}
 
 
 def told(job: Job, base: str) -> dict:

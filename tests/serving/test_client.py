@@ -1,12 +1,14 @@
 """The client against the real service: answers, errors, and what passes."""
 
 import http.server
+import io
 import json
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from components.core.bundle import write_pointer
@@ -15,7 +17,7 @@ from components.serving.client import Client, ServiceError
 from tests.deployment.making import RECIPE as TOY
 from tests.serving.conftest import Service, wait_for
 from tests.serving.conftest import publish as publish_bundle
-from tests.serving.tracking import RECIPE, frame, jpeg, publish
+from tests.serving.tracking import RECIPE, frame, jpeg, publish, write_clip
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,18 @@ def test_pictures_are_scored_and_frames_followed(service, tmp_path):
         with pytest.raises(ServiceError) as error:
             client.end("a/b")
         assert error.value.status == 404
+
+
+def test_a_clip_is_sent_waited_for_and_what_it_made_fetched(service, tmp_path):
+    with Client(service.url, timeout_s=60) as client:
+        job = client.scored(write_clip(tmp_path / "clip.mp4", list(range(10))), look_s=0.2)
+        assert job["state"] == "done" and job["frames"] == 10
+        rows = pq.read_table(io.BytesIO(client.fetch(job["results"]["predictions"])))
+        assert len(rows) == 10 and client.job(job["job"]) == job
+        failed = client.scored(b"no video", look_s=0.2)
+        assert failed["state"] == "failed" and failed["error"]
+        with pytest.raises(ServiceError, match="404"):
+            client.fetch(f"/v1/clips/{job['job']}/secrets")
 
 
 def test_vectors_explanations_and_a_recipe_of_several(tmp_path, bundles):

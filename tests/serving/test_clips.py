@@ -57,6 +57,7 @@ def test_a_clip_is_scored_and_what_it_made_can_be_fetched(client, tmp_path):
     assert told["moments"] and set(told["moments"][0]) == {"frame_index", "timestamp_s", "score", "prediction"}
     assert set(told["results"]) == {"predictions", "moments", "boxes", "tracks", "mot", "drawn"}
     made = {name: client.get(url) for name, url in told["results"].items()}
+    assert {answer.headers["x-sightline-model"] for answer in made.values()} == {told["model"]}
     assert {answer.status_code for answer in made.values()} == {200}
     tracks = pq.read_table(io.BytesIO(made["tracks"].content))
     assert set(tracks["track_id"].to_pylist()) == {1, 2} and len(tracks) == 60 == len(made["mot"].text.splitlines())
