@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from components.core import paths
+from components.core.errors import MAY_PASS
 from flows import environment
 
 environment.prepare()  # before Prefect reads it
@@ -25,6 +26,8 @@ from prefect.runtime import flow_run  # noqa: E402
 from prefect.states import Completed, Failed  # noqa: E402
 
 from flows.cancelling import watched  # noqa: E402
+from flows.memory import share  # noqa: E402
+from flows.needs import Needs, needs  # noqa: E402
 from flows.runners import elsewhere  # noqa: E402
 from flows.runners.local import Stages  # noqa: E402
 from flows.training import training  # noqa: E402
@@ -90,33 +93,43 @@ def without_champion(recipe: str) -> State | None:
 def component(module: str, recipe: str, *arguments: str) -> str:
     """What a component prints, executed where this process's stages are: packages that it needs may be there alone.
 
-    Raises ComponentFailed with what it said where it fails.
+    As flows/stages.yaml has it, it waits for its share of the memory, and is tried again where that can help. It is
+    ended as stages are when the run is cancelled or stopped. Raises ComponentFailed with what it said where it fails,
+    Stopped.
     """
-    command, runner = ["-m", module, "--recipe", recipe, *arguments], os.environ.get(elsewhere.RUNNER) or "local"
+    name, log, stages = module.split(".")[:2][-1], get_run_logger(), Stages()
+    needed, command = needs(name), ["-m", module, "--recipe", recipe, *arguments]
+    with watched(stages):
+        for left in range(needed.retries, -1, -1):
+            with share(f"{name}@{recipe}", needed.memory_gb, stages.pause, log.info):
+                code, said, complaint = _answer(stages, f"{name}@{recipe}", command, needed)
+            if not code:
+                return said
+            if not left or not (code == MAY_PASS or code < 0 or code > 128):  # these are signals
+                raise ComponentFailed(complaint.strip())
+            log.warning("%s is tried again: %s", name, complaint.strip())
+            stages.pause(needed.backoff_s * 2 ** (needed.retries - left))
+    raise AssertionError("unreachable")
+
+
+def _answer(stages: Stages, stage: str, command: list[str], needed: Needs) -> tuple[int, str, str]:
+    """(exit code, what it printed, what it said beside) of Python with these arguments."""
+    runner = needed.runner or os.environ.get(elsewhere.RUNNER) or "local"
     if runner == "local":
-        code, said, complaint = _ran([sys.executable, *command])
-    else:
-        stage = f"{module.split('.')[1]}@{recipe}"
-        with _folder() as folder:  # the log of a container has both of its streams
-            answer = folder / "answer"
-            told = {elsewhere.RUNNER: runner, elsewhere.STAGE: stage, elsewhere.ANSWER: str(answer)}
-            code, *logs = _ran([sys.executable, "-m", "flows.runners.elsewhere", *command], told)
-            said, complaint = answer.read_text() if answer.exists() else "", "".join(logs)
-    if code:
-        raise ComponentFailed(complaint.strip())
-    return said
+        return _ran(stages, [sys.executable, *command])
+    with _folder() as folder:  # the log of a container has both of its streams
+        answer = folder / "answer"
+        told = {elsewhere.RUNNER: runner, elsewhere.STAGE: stage, elsewhere.ANSWER: str(answer)}
+        code, *logs = _ran(stages, [sys.executable, "-m", "flows.runners.elsewhere", *command], told)
+        return code, answer.read_text() if answer.exists() else "", "".join(logs)
 
 
-def _ran(command: list[str], env: dict[str, str] | None = None) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of a command, which is ended as stages are when the run is cancelled or stopped.
-
-    Raises Stopped where it was.
-    """
-    stages, pipe = Stages(), subprocess.PIPE
+def _ran(stages: Stages, command: list[str], env: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command. Raises Stopped where it was ended."""
     options = {"cwd": paths.workspace(), "env": os.environ | (env or {}), "text": True}
-    with watched(stages), stages.started(command, stdout=pipe, stderr=pipe, **options) as process:
+    with stages.started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
         said, complaint = process.communicate()
-        stages.check()
+    stages.check()
     return process.returncode, said, complaint
 
 

@@ -175,6 +175,26 @@ def test_the_component_that_a_run_waits_for_ends_with_it(root, server, how):
     assert not psutil.pid_exists(int(waits)) or psutil.Process(int(waits)).status() == psutil.STATUS_ZOMBIE
 
 
+FAILS_ONCE = """
+import os, pathlib, sys
+
+tries = pathlib.Path("tries.txt")
+tries.write_text((tries.read_text() if tries.exists() else "") + "x")
+if len(tries.read_text()) < 2:
+    sys.exit("the server is away" if sys.argv[2] == "for good" else 75)
+print("42")
+"""
+
+
+@pytest.mark.parametrize("why, tries", [("away", 2), ("for good", 1)])
+def test_a_component_is_tried_again_where_that_can_help(root, server, why, tries):
+    (root / "waits.py").write_text(FAILS_ONCE)
+    (root / "asks.py").write_text(ASKS.replace("flow_run.id)", f"{why!r}) == '42\\n' or exit(3)"))
+    env = toy.environment(root, PREFECT_API_URL=server.api)
+    code = subprocess.run([sys.executable, "asks.py"], cwd=root, env=env, timeout=300).returncode
+    assert (code == 0) == (tries == 2) and (root / "tries.txt").read_text() == "x" * tries
+
+
 def test_cancelling_one_of_several_runs_leaves_the_others(three, server):
     toy.plan(three, **{"toy-frames": ["sleep 100"], "second-frames": ["sleep 8"]})
     process = toy.popen(three, "run", "toy", "second", "--json", PREFECT_API_URL=server.api)
