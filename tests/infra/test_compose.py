@@ -5,16 +5,18 @@ import os
 import re
 import shutil
 import subprocess
+import uuid
+from contextlib import suppress
 
 import docker
 import pytest
 import yaml
-from docker.errors import DockerException
+from docker.errors import DockerException, ImageNotFound
 
 from components.core.errors import SightlineError
 from flows import compose, services
 from flows.runners.elsewhere import image
-from tests.containers import absent
+from tests.containers import ASKED, absent, asked
 from tests.flows import toy
 from tests.infra.manifests import IMAGES, ROOT
 
@@ -212,6 +214,26 @@ def test_an_engine_elsewhere_is_refused(monkeypatch):
 def test_there_are_two_profiles(workspace):
     reply = toy.sightline(workspace, "up", "--compose", "--profile", "large")
     assert reply.returncode == 2 and "small and full" in reply.stderr
+
+
+@pytest.mark.slow
+def test_images_that_are_missing_are_built_stages_too(monkeypatch):
+    """Slow where the builder's cache has not all of it."""
+    if not asked():
+        absent(f"{ASKED} is not set; `make containers` sets it")
+    monkeypatch.setenv("SIGHTLINE_IMAGES", "sightline-missing")
+    monkeypatch.setenv("SIGHTLINE_IMAGE_TAG", uuid.uuid4().hex[:8])
+    monkeypatch.setattr(compose, "GROUPS", ("spark", "flows"))
+    said, engine = [], docker.from_env()
+    try:
+        compose._build_missing(said.append)
+        assert [engine.images.get(image(group)) for group in compose.GROUPS]
+        compose._build_missing(said.append)
+        assert said == ["building the images spark, flows"]
+    finally:
+        for group in compose.GROUPS:
+            with suppress(ImageNotFound):
+                engine.images.remove(image(group))
 
 
 COUNTS = """
