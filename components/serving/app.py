@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi_offline import FastAPIOffline
 
 from components.serving import describe
 from components.serving.capture import Capture
@@ -74,7 +75,10 @@ def create_app(deployed: Path | Sequence[Path], limits: Limits = LIMITS, options
         explainer.stop()
         await asyncio.to_thread(capture.stop)
 
-    app = FastAPI(title="Sightline", version="1", lifespan=lifespan, description=describe.API)
+    app = FastAPIOffline(
+        redoc_url=None, static_url="/docs-files", title="Sightline", version="1", lifespan=lifespan,
+        description=describe.API,
+    )  # fmt: skip
     app.state.champion, app.state.gate = roster.all[0].champion, gate
     app.state.champions = {one.folder: one.champion for one in roster.all}
     add_front(app, roster, limits, options, metrics)

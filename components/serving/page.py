@@ -29,11 +29,21 @@ def page(roster: Roster, one: Served) -> str:
             "Picture": f"scaled to {bundle.width} x {bundle.height}",
             **({"Boxes": f"from a score of {bundle.box_threshold:.3f} on"} if bundle.finds_boxes else {}),
             **({"Follows": f"what it finds, frame by frame: POST {base}/track"} if bundle.tracks else {}),
-            **{name: f"{value:.3f}" for name, value in sorted(bundle.metrics.items())},
         }
-    rows = "".join(f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in facts.items())
+    metrics = sorted(model.bundle.metrics.items()) if model else []
+    figures = {name.replace("_", " "): _figure(value) for name, value in metrics}
     boxes = BOXES.substitute(least=f"{model.bundle.box_threshold:.2f}") if model and model.bundle.finds_boxes else ""
-    return Template(PAGE.read_text()).substitute(rows=rows, boxes=boxes, base=base, others=_others(roster, one))
+    filled = {"rows": _rows(facts), "figures": _rows(figures), "boxes": boxes, "base": base}
+    return Template(PAGE.read_text()).substitute(filled, others=_others(roster, one))
+
+
+def _rows(told: dict[str, str]) -> str:
+    return "".join(f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in told.items())
+
+
+def _figure(value: float) -> str:
+    """Three decimals; none of a whole number, such as a count."""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.3f}"
 
 
 def _others(roster: Roster, one: Served) -> str:

@@ -76,3 +76,14 @@ def test_a_classifiers_page_shows_the_picture_and_asks_for_no_score(service, tmp
         assert page.evaluate("document.getElementById('least') === null")
         (shown,) = tried(page, [file])
         assert shown["boxes"] == [] and shown["said"].startswith("some.png: ")
+
+
+def test_the_description_is_a_page_that_asks_no_other_server(service, tmp_path):
+    with browser(tmp_path / "profile") as page:
+        page.call("Page.navigate", url=f"{service.url}/docs")
+        end = time.monotonic() + 30
+        while "Score pictures" not in page.evaluate("document.body ? document.body.textContent : ''"):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        asked = page.evaluate("performance.getEntriesByType('resource').map(one => one.name)")
+    assert asked and all(one.startswith(service.url) for one in asked), asked

@@ -1,6 +1,7 @@
 """The service's answers, asked over HTTP of a process of its own."""
 
 import io
+import re
 import struct
 import subprocess
 import sys
@@ -163,6 +164,14 @@ def test_the_smallest_and_the_narrowest_picture(service):
     for height, width in ((1, 1), (1, 5000), (5000, 1)):
         content = cv2.imencode(".png", np.zeros((height, width, 3), np.uint8))[1].tobytes()
         assert raw(service, content).status_code == 200
+
+
+def test_the_page_of_the_description_asks_no_other_server(service):
+    """And so works where there is none, and runs nobody else's code."""
+    page = httpx.get(f"{service.url}/docs").text
+    named = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(named) == 3 and "//" not in "".join(named)
+    assert {httpx.get(f"{service.url}{one}").status_code for one in named} == {200}
 
 
 def test_pages_and_health(service):
