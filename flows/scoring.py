@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from components.core import paths
-from components.core.errors import MAY_PASS
+from components.core.errors import MAY_PASS, signal_of
 from flows import environment
 
 environment.prepare()  # before Prefect reads it
@@ -105,7 +105,7 @@ def component(module: str, recipe: str, *arguments: str) -> str:
                 code, said, complaint = _answer(stages, f"{name}@{recipe}", command, needed)
             if not code:
                 return said
-            if not left or not (code == MAY_PASS or code < 0 or code > 128):  # these are signals
+            if not left or not (code == MAY_PASS or signal_of(code)):
                 raise ComponentFailed(complaint.strip())
             log.warning("%s is tried again: %s", name, complaint.strip())
             stages.pause(needed.backoff_s * 2 ** (needed.retries - left))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from components.core import hosts
-from components.core.errors import SightlineError, TransientError, UsageError
+from components.core.errors import SightlineError, TransientError, UsageError, signal_of
 
 PR_SET_PDEATHSIG = 1
 COOLDOWN_S = (1, 10)  # after which a lost worker's host is tried again, from time to time later
@@ -99,7 +99,7 @@ def launch(workers: int, module: str, arguments: list[str], least: int | None = 
             said = _passed_on(process.stderr)
     if process.returncode:
         code = int((ENDED.findall(said) or [process.returncode])[-1])  # horovodrun's own is 1 for all of them
-        raise (TransientError if code < 0 or code > 128 else SightlineError)(
+        raise (TransientError if signal_of(code) else SightlineError)(
             f"{module}: Horovod's workers ended with exit code {code}",
             "the worker's own message stands above; run the stage again: it resumes at the last checkpoint",
         )

@@ -4,6 +4,11 @@ WRONG_REQUEST = 2  # a wrong parameter, name or option
 MAY_PASS = 75  # as sysexits.h has it (EX_TEMPFAIL): what failed may work when it is tried again
 
 
+def signal_of(code: int) -> int | None:
+    """The signal that ended a process with this exit code, as Python (-N) or a shell (128 + N) tells it; None: none."""
+    return -code if code < 0 else code - 128 if code > 128 else None
+
+
 class SightlineError(Exception):
     """A failure whose cause and remedy are known.
 

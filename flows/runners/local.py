@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.core import paths
-from components.core.errors import MAY_PASS, WRONG_REQUEST, SightlineError
+from components.core.errors import MAY_PASS, WRONG_REQUEST, SightlineError, signal_of
 from flows.graph import Busy, StageNode, is_current
 from flows.locks import release_dead
 from flows.memory import share
@@ -249,8 +249,7 @@ def _failure(node: StageNode, outcome: _Outcome, timeout_s: float | None) -> Sta
     if code is None:
         said = outcome.said or " ".join(list(outcome.lines)[-3:]) or f"dvc ended with {outcome.code}"
         return StageFailed(f"{node.name}: {' '.join(said.split())}", "correct what DVC names, then run again")
-    if code < 0 or code > 128:
-        number = -code if code < 0 else code - 128
+    if number := signal_of(code):
         reason = f"ended by signal {number}{_memory(number)}"
         return StageFailed(f"{node.name}: {reason}", "run again: what was finished is kept", MAY_PASS)
     problem, remedy = last_words(node.name, list(outcome.lines))
